@@ -186,7 +186,9 @@ def _adapt_vocabulary(settings: VocabSettings, source: str, report: Any) -> tupl
                 card=card if part == "." else None,
                 extra=copied_record(network.hf_config),
             )
-            found.tokenizer.save(folder / part, recorded(network.hf_config)[1] or network.config.max_position_embeddings)
+            positions = network.config.max_position_embeddings
+            length = recorded(network.hf_config)[1] or min(tokenizer.settings.max_length or positions, positions)
+            found.tokenizer.save(folder / part, length)
         if settings.trim is not None:
             resolve.copy_sentence_files(resolve.sentence_files(resolve.modules_folder(source, place), place), folder)
     return found.tokenizer.vocab_size, found.description

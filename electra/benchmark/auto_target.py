@@ -18,6 +18,7 @@ from electra.errors import UserError
 from electra.exporting.targets import TARGETS, build_artifact
 from electra.inference.artifact import read_manifest, write_artifact
 from electra.settings import EvaluateSettings
+from electra.tasks import hub_datasets
 from electra.tasks.evaluate import data_place, named_task, read_labelled
 
 # ---- selection ----
@@ -171,7 +172,12 @@ def training_texts(settings: EvaluateSettings, say: Say = lambda line: None) -> 
     """
     task = named_task(settings)
     place = data_place(task, settings.data[0])
-    if not place.is_dir() or task.name == "own" or "train" not in task.splits or settings.split == "train":
+    if (
+        not (place.is_dir() or hub_datasets.is_hub_name(task.name, place))
+        or task.name == "own"
+        or "train" not in task.splits
+        or settings.split == "train"
+    ):
         return []
     try:
         examples = read_labelled(task, place, "train")

@@ -96,7 +96,7 @@ def from_huggingface(settings: ConvertSettings) -> Converted:
         first=found.module,
         second=load_checkpoint(folder / "generator").module if (folder / "generator" / "config.json").exists() else None,
         labels=found.labels,
-        extra={**copied_record(found.hf_config), **{key: found.hf_config[key] for key in resolve.CROSS_ENCODER if key in found.hf_config}},
+        extra=copied_record(found.hf_config),
         vocabulary=folder if has_vocabulary else None,
         notes=notes,
         copied=resolve.sentence_files(resolve.modules_folder(settings.source, folder), folder),

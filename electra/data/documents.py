@@ -15,7 +15,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from electra.data.sources import (
@@ -113,7 +113,7 @@ def _from_text(source: Source, field: str, rule: str, report: CorpusReport, stre
     first = next(lines, None)
     lines = itertools.chain([] if first is None else [first], lines)
     start = "" if first is None else first[1].lstrip()
-    if _is_record(start):
+    if _is_record(start, None if source.named else field):
         return _from_records(source, field, report, lines)
     if found := next((what for mark, what in MARKUP.items() if start.lower().startswith(mark)), None):
         if source.named:
@@ -204,12 +204,25 @@ def _missing_field(field: str, known: Iterable[str], place: str) -> UserError:
     return UserError(f"{place}: no column '{field}'; {did_you_mean(field, known)} (--text)")
 
 
-def _is_record(line: str) -> bool:
-    """Whether a line is a JSON object with named fields: lines of records in a file without their ending, as wikiextractor --json writes."""
+def _is_record(line: str, field: str | None) -> bool:
+    """Whether a line is a JSON object with named fields, the `field` among them: records in a file without their ending, as wikiextractor --json
+    writes."""
     try:
-        return line.startswith('{"') and isinstance(parse_json(line), Mapping)
+        record = parse_json(line) if line.startswith('{"') else None
     except ValueError:
         return False
+    return isinstance(record, Mapping) and (field is None or column_in(record, field))
+
+
+def _begins_list(line: str) -> bool:
+    """Whether a line begins a list of JSON objects, or is one; a list of other things is a line that is no object."""
+    if not line.lstrip().startswith("["):
+        return False
+    try:
+        value = parse_json(line)
+    except ValueError:
+        return True
+    return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
 
 
 def _from_records(source: Source, field: str, report: CorpusReport, lines: Iterator[tuple[int, str]] | None = None) -> Iterator[Document]:
@@ -219,7 +232,7 @@ def _from_records(source: Source, field: str, report: CorpusReport, lines: Itera
         place = f"{source.name}:{number}"
         if not line.strip():
             continue
-        if not began and line.lstrip().startswith("["):
+        if not began and _begins_list(line):
             for index, record in json_line_rows(source.name, itertools.chain([(number, line)], lines), whole=True):
                 place = f"{source.name}:{index}"
                 if not column_in(record, field):
@@ -237,6 +250,9 @@ def _from_records(source: Source, field: str, report: CorpusReport, lines: Itera
         elif column_in(record, field):
             good += 1
             yield _document(cell(record, field, place, "--text"), place, report)
+        elif not good and not source.named and ".json" in PurePath(source.name).suffixes:
+            report.add(UNKNOWN_ENDING, source.name)  # a .json.gz of something else
+            return
         elif not good:
             raise _missing_field(field, record, place)
         else:

@@ -43,7 +43,7 @@ from electra.data.prepare_chunk import (
     read_chunks,
     tokenize_chunk,
 )
-from electra.data.shards import FORMAT, SPLITS, Shards, make_shards, open_shards
+from electra.data.shards import FORMAT, SPLITS, Shards, check_plan, make_shards, open_shards
 from electra.data.sources import CorpusReport, find_sources
 from electra.data.tfrecord import RecordFile, find_records, store_records
 from electra.data.tokenizer import Tokenizer
@@ -86,7 +86,7 @@ def prepare(settings: PrepareSettings, tokenizer: Tokenizer, *, report: CorpusRe
         words="none" if records else words,
         part_bytes=chunk_bytes,
     )
-    return make_shards(settings.output, lambda folder: _make(settings, plan, tokenizer, folder, records, report))
+    return make_shards(settings.output, lambda folder: _make(settings, plan, tokenizer, folder, records, report), _as_json(plan))
 
 
 def _make(
@@ -132,6 +132,12 @@ def _make(
     return open_shards(output)
 
 
+def _as_json(plan: PreparePlan) -> dict[str, Any]:
+    """The plan as it is in a file."""
+    found: dict[str, Any] = json.loads(json.dumps(asdict(plan)))
+    return found
+
+
 def _begin(plan: PreparePlan, tokenizer: Tokenizer, output: Path) -> None:
     """Write the plan into the output folder, or check that the work begun there has the same plan."""
     atomic.remove_partial(output, output / "tokenizer", *(output / name for name in SPLITS))
@@ -140,10 +146,7 @@ def _begin(plan: PreparePlan, tokenizer: Tokenizer, output: Path) -> None:
         raise UserError(f"{output} already holds finished shards; choose another --output, or delete it first")
     note = output / "plan.json"
     if note.is_file():
-        begun = atomic.read_json(note, dict)
-        for key, value in json.loads(json.dumps(asdict(plan))).items():
-            if (was := begun.get(key)) != value:
-                raise UserError(f"{output} was begun with {key} = {was!r}, not {value!r}; give the same settings to continue, or another --output")
+        check_plan(_as_json(plan), atomic.read_json(note, dict), str(output))
     else:
         atomic.fresh_output(output, remedy="choose another --output")
         atomic.write_text(note, json.dumps(asdict(plan), indent=2) + "\n")
@@ -220,6 +223,9 @@ class ThisProcess:
         """Nothing is pending."""
 
 
+KILLED = "a worker process was killed (out of memory?); run the same command with fewer --workers to continue"
+
+
 class ProcessPool:
     """Worker processes of this machine; at most a few items wait."""
 
@@ -235,8 +241,7 @@ class ProcessPool:
             with main_not_imported():  # the first call starts the processes
                 self._pending.append(self._pool.submit(_run_in_worker, item, target))
         except BrokenProcessPool:
-            self._wait_for_oldest()
-            raise
+            raise UserError(KILLED) from None
         if len(self._pending) > self._workers + 2:
             self._wait_for_oldest()
 
@@ -252,7 +257,7 @@ class ProcessPool:
         try:
             self._pending.popleft().result()
         except BrokenProcessPool:
-            raise UserError("a worker process was killed (out of memory?); run the same command with fewer --workers to continue") from None
+            raise UserError(KILLED) from None
 
 
 _worker: ThisProcess | None = None

@@ -340,11 +340,22 @@ def _check_tokenizer(folder: Path, manifest: bytes, url: str) -> None:
         raise UserError(f"{url}/tokenizer is not the one the shards were made with; run 'electra prepare' again")
 
 
-def make_shards(output: str | Path, make: Callable[[Path], Shards]) -> Shards:
+def check_plan(plan: Mapping[str, Any], begun: Mapping[str, Any], place: str) -> None:
+    """Check that work begun earlier has the same plan.
+
+    Raises:
+        UserError: the first setting that differs is named.
+    """
+    for key, value in plan.items():
+        if (was := begun.get(key)) != value:
+            raise UserError(f"{place} was begun with {key} = {was!r}, not {value!r}; give the same settings to continue, or another --output")
+
+
+def make_shards(output: str | Path, make: Callable[[Path], Shards], plan: Mapping[str, Any]) -> Shards:
     """Make a dataset in a local folder; for a URL in the cache, then upload it, the manifest last, and keep the copy as a downloaded one.
 
     Raises:
-        UserError: the output already exists, or the store cannot be written.
+        UserError: the output already exists, other work for it was begun, or the store cannot be written.
     """
     if not remote.is_url(output):
         return make(Path(output))
@@ -359,6 +370,9 @@ def make_shards(output: str | Path, make: Callable[[Path], Shards]) -> Shards:
         # Finished before but not uploaded completely: `make` would reject it.
         if not (folder / MANIFEST).is_file():
             make(folder)
+        else:
+            check_plan(plan, atomic.read_json(folder / MANIFEST, dict).get("settings", {}), f"{url} (in {folder}, which may be deleted)")
+            say(f"uploading what was finished before in {folder}")
         return open_shards(_publish(folder, url))
 
 

@@ -179,6 +179,8 @@ class Source:
     in_archive: bool = False
     named: bool = False
     """Whether it was given by name, rather than found in a folder."""
+    url: str = ""
+    """Its address, in a store."""
 
     @property
     def ending(self) -> str:
@@ -220,13 +222,26 @@ def _named_kind(path: PurePath) -> str:
 
 FEWEST_UNDECODABLE = 4
 """Byte sequences; fewer are stray ones."""
+LEAST_BLOCK = 1 << 14
+"""Bytes from which the encoding of a later block is judged."""
 KindOf = Callable[[PurePath], str | None]
 """The name of a file in a folder -> its kind; None: it is skipped, and reported."""
 
 
+def is_no_corpus(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer, a model, or tokenized data, finished or not: its vocabulary is no text."""
+    if (folder / "tokenizer_config.json").is_file():
+        return True
+    unfinished = (folder / "plan.json").is_file() and (folder / "tokenizer").is_dir()
+    return unfinished or ((folder / "manifest.json").is_file() and (folder / "tokenizer" / "tokenizer_config.json").is_file())
+
+
 def _in_folder(path: Path, report: CorpusReport, kind_of: KindOf) -> Iterator[Source]:
     for folder, folders, files in os.walk(path, followlinks=True):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        made = [f for f in folders if is_no_corpus(Path(folder, f))]
+        for name in sorted(made):
+            report.add("folders of tokenizers, models and tokenized data, not read", str(Path(folder, name).relative_to(path)))
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in made)
         for file in sorted(f for f in files if not f.startswith(".")):
             full = Path(folder, file)
             kind = kind_of(full)
@@ -246,13 +261,13 @@ def _in_store(url: str, report: CorpusReport, kind_of: KindOf, named_kind: KindO
             return remote.open_stream(system, full, place)
 
         if not below:
-            yield Source(named_kind(PurePath(path)) or "text", PurePath(path).name, size_bytes=size, opener=opener, named=True)
+            yield Source(named_kind(PurePath(path)) or "text", PurePath(path).name, url=url, size_bytes=size, opener=opener, named=True)
         elif any(part.startswith(".") for part in below.split("/")):
             continue
         elif (kind := kind_of(PurePath(below))) is None:
             report.add(UNKNOWN_ENDING, below)
         else:
-            yield Source(kind, below, size_bytes=size, opener=opener)
+            yield Source(kind, below, url=remote.join(url, below), size_bytes=size, opener=opener)
 
 
 def find_sources(names: Sequence[str | Path], report: CorpusReport, kinds: KindOf | None = None) -> list[Source]:
@@ -336,14 +351,14 @@ def read_blocks(source: Source, report: CorpusReport, stream: BinaryIO | None = 
 
 
 def read_lines(source: Source, report: CorpusReport, stream: BinaryIO | None = None) -> Iterator[tuple[int, str]]:
-    """A text file -> (line number from 1, line without its end). Bytes that are not UTF-8 become U+FFFD and are reported; a file whose first
-    letters beyond ASCII are in another encoding is reported and not read."""
+    """A text file -> (line number from 1, line without its end). Bytes that are not UTF-8 become U+FFFD and are reported. Where the first letters
+    beyond ASCII are in another encoding, that is reported, and nothing is read from that block on."""
     number, known = 0, False
     for block in read_blocks(source, report, stream):
         try:
             lines = block.decode("utf-8").split("\n")
         except UnicodeDecodeError as error:
-            if not known and _is_other_encoding(block):
+            if not known and (number == 0 or len(block) >= LEAST_BLOCK) and _is_other_encoding(block):
                 place = number + block.count(b"\n", 0, error.start) + 1
                 what = f"not UTF-8 text (byte 0x{block[error.start]:02x}, line {place}); convert it: iconv -f ENCODING -t UTF-8"
                 report.add(UNREADABLE, f"{source.name}: {what}")
@@ -360,7 +375,7 @@ def read_lines(source: Source, report: CorpusReport, stream: BinaryIO | None = N
 def _is_other_encoding(block: bytes) -> bool:
     """Whether most of what is not ASCII is no UTF-8, and it is more than a few stray bytes: such text loses its letters when it is repaired."""
     text = block.decode("utf-8", errors="replace")
-    bad = text.count("\ufffd")
+    bad = text.count("\ufffd") - block.count(b"\xef\xbf\xbd")  # those of the text itself are no fault
     good = sum(not character.isascii() for character in text) - bad
     return bad >= FEWEST_UNDECODABLE and bad > good and bad * 1000 > len(block)
 

@@ -17,7 +17,7 @@ import json
 import shutil
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
 
     def after(step: Step, ended: Ended) -> str:
         assert isinstance(step, SweepStep)
-        keep_best([trial for trial in trials if trial.task == step.task], settings)
+        keep_best([trial for trial in trials if trial.task == step.task], settings, finished={*runner.outcomes, step})
         results_table.write(settings, trials, runner.outcomes, missing)
         score = results_table.main_score(step)
         return "" if score is None else f"{score * 100:.2f}"
@@ -326,11 +326,15 @@ def _flag(name: str, value: str) -> list[str]:
 # ---- the best model ----
 
 
-def keep_best(trials: Sequence[SweepStep], settings: FinetuneSettings, *, ended: bool = False) -> None:
+def keep_best(trials: Sequence[SweepStep], settings: FinetuneSettings, *, finished: Collection[Step] | None = None, ended: bool = False) -> None:
     """Of one task's trials, keep the weights that may be the best: at the end those of the best seed of the best point, as the table has it, in
     RUN/best (of a suite RUN/best/TASK), named in best.json. Weights that cannot become the best are removed.
 
-    `ended`: whether every trial has run; else a point counts when all of its seeds have.
+    Args:
+        trials: all of the task.
+        settings: the sweep's.
+        finished: trials whose process has ended (None: all): one that still runs may have its scores, and be moving its model.
+        ended: whether every trial has run; else a point counts when all of its seeds have.
     """
     several, task = settings.task in suites(), trials[0].task
     folder = results_table.task_folder(settings, task)
@@ -341,14 +345,14 @@ def keep_best(trials: Sequence[SweepStep], settings: FinetuneSettings, *, ended:
         earlier.rename(best)
     scores: dict[Point, dict[SweepStep, float]] = {}
     for trial in trials:
-        if (score := results_table.main_score(trial)) is not None:
+        if (finished is None or trial in finished) and (score := results_table.main_score(trial)) is not None:
             scores.setdefault(trial.point, {})[trial] = score
     seeds = Counter(trial.point for trial in trials)
     complete = {point: statistics.fmean(found.values()) for point, found in scores.items() if ended or len(found) == seeds[point]}
     leading = max(complete, key=complete.__getitem__, default=None)
     leaders = {point: max(found, key=found.__getitem__) for point, found in scores.items() if point == leading or point not in complete}
-    for trial in trials:
-        if trial.point in scores and trial not in leaders.values():
+    for trial in (trial for found in scores.values() for trial in found):
+        if trial not in leaders.values():
             shutil.rmtree(trial.folder / "best", ignore_errors=True)
     if (ended or len(seeds) == 1) and scores:
         chosen = leaders[leading] if leading is not None else next(iter(leaders.values()))

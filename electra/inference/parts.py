@@ -145,8 +145,9 @@ def _kind_of(path: PurePath) -> str | None:
     return "lines" if ending.lower() in TEXT_ENDINGS or path.name.lower().removesuffix(".gz").endswith(TAGGED) else None
 
 
-def find_files(names: Sequence[str], report: CorpusReport) -> list[Source]:
-    """Files, folders (every table and text in them, by path), patterns and URLs of these -> the files, in the order given.
+def find_files(names: Sequence[str], report: CorpusReport, output: str = "") -> list[Source]:
+    """Files, folders (every table and text in them, by path), patterns and URLs of these -> the files, each once, in the order given; without
+    those of the answers in `output`.
 
     Raises:
         UserError: a name does not exist, nothing is there, or a pattern has no file.
@@ -161,8 +162,19 @@ def find_files(names: Sequence[str], report: CorpusReport) -> list[Source]:
                 found.append(Source("table", place.name, place, size, named=True))
             else:
                 found += find_sources([match], report, _kind_of)
-    # A pattern such as d/** has folders, and what is in them again.
-    return list({(str(source.path) if source.path is not None else source.name): source for source in reversed(found)}.values())[::-1]
+    once: dict[str, Source] = {}  # a pattern such as d/** has folders, and what is in them again
+    for source in found:
+        once.setdefault(str(source.path) if source.path is not None else source.url, source)
+    return [source for place, source in once.items() if not _is_inside(place, output)]
+
+
+def _is_inside(place: str, output: str) -> bool:
+    """Whether a file is of the answers, in a folder of answers below the folder that is read."""
+    if not output:
+        return False
+    if remote.is_url(place) or remote.is_url(output):
+        return place.startswith(output.rstrip("/") + "/")
+    return Path(place).resolve().is_relative_to(Path(output).resolve())
 
 
 def _is_pattern(name: str) -> bool:
@@ -496,7 +508,7 @@ def answer_files(settings: Settings, file: str, command: PartsOfTexts) -> None:
     if settings.format == "parquet":
         require("pyarrow.parquet", "data")
     report = CorpusReport()
-    files = find_files(names, report)
+    files = find_files(names, report, output)
     for source in files:
         if source.path is not None and source.size_bytes:
             text_io.check_readable(str(source.path), settings.kind)

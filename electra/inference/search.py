@@ -48,10 +48,11 @@ HYBRID = "BM25 and vectors"
 def _words() -> re.Pattern[str]:
     """Runs of ideographs, and runs of other letters and digits with their marks, such as vowel signs and accents of their own."""
     marks = [number for number in range(sys.maxunicode + 1) if unicodedata.category(chr(number)) in ("Mn", "Mc")]
+    marks = [number for number in marks if not (0xFE00 <= number <= 0xFE0F or 0xE0100 <= number <= 0xE01EF)]  # they choose between emoji and text
     starts = [number for number in marks if number - 1 not in (known := set(marks))]
     ends = [number for number in marks if number + 1 not in known]
     ranges = "".join(f"{re.escape(chr(first))}-{re.escape(chr(last))}" for first, last in zip(starts, ends, strict=True))
-    return re.compile(rf"[{_IDEOGRAPHS}]+|(?:[^\W{_IDEOGRAPHS}]|[{ranges}])+")
+    return re.compile(rf"[{_IDEOGRAPHS}]+|[^\W{_IDEOGRAPHS}](?:[^\W{_IDEOGRAPHS}]|[{ranges}])*")
 
 
 def words(text: str) -> list[str]:

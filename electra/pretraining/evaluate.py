@@ -252,6 +252,8 @@ def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
     tokenizer = load_tokenizer(checkpoint.path)
     if not settings.corruption.exists():
         make_set(settings).save(settings.corruption)
+    else:
+        say_unused(settings)
     fixed = corruption_set.load_corruption(settings.corruption, tokenizer.fingerprint)
     metrics: dict[str, float] = {}
     for source in fixed.corrupted:
@@ -270,6 +272,14 @@ def corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
             metrics[f"{source}_disc_accuracy"] = float(((score > 0) == label).mean())
         metrics[f"{source}_replaced_fraction"] = float(label.mean())
     return metrics
+
+
+def say_unused(settings: EvaluateSettings) -> None:
+    """Say which settings of the making of a corruption set are not used, because it exists."""
+    given = [name for name in ("data", "num_examples", "seed", "sequence_length", "text") if name in config.typed(settings)]
+    if given:
+        flags = ", ".join(config.flag_name(name) for name in given)
+        say(f"{settings.corruption} exists and is used as it is: {flags} would make it; give another file for a new one")
 
 
 APPLY_TO_TEXTS = frozenset(("model", "data", "corruption", "against", "num_examples", "seed", "batch_size", "threads", "precision", "text", "json"))
@@ -293,6 +303,8 @@ def text_corruption_metrics(settings: EvaluateSettings) -> dict[str, float]:
         raise UserError(f"{settings.model} is a masked LM, which detects nothing; --against {settings.against} needs a discriminator")
     if not settings.corruption.exists():
         corruption_set.save_texts(make_texts(settings, model), settings.corruption)
+    else:
+        say_unused(settings)
     texts = corruption_set.load_texts(settings.corruption)
     models = [model, *([load_for(settings, settings.against, "discriminator")] if settings.against is not None else [])]
     if masked_lm:

@@ -101,10 +101,6 @@ def check(settings: PretrainSettings) -> None:
     from electra.train import loop
 
     loop.requested_length(settings.loop)
-    if settings.optimizer.layerwise_lr_decay != 1:
-        raise UserError(f"--layerwise-lr-decay {settings.optimizer.layerwise_lr_decay:g} is for fine-tuning, not for pre-training; leave it out")
-    if settings.optimizer.learning_rate == 0 and settings.optimizer.generator_learning_rate:
-        raise UserError("--generator-learning-rate needs a --learning-rate above 0; to train a generator alone, use --objective mlm")
     length, limit = settings.data.sequence_length, settings.model.max_position_embeddings
     if length > limit:
         raise UserError(f"--sequence-length {length} is above --max-position-embeddings {limit}; change one of them")
@@ -153,8 +149,13 @@ def adopt_start(settings: PretrainSettings) -> tuple[PretrainSettings, list[str]
     if unused := without_effect(settings):
         does = "masks and samples nothing" if settings.objective.objective == "clm" else "trains one network and replaces no token"
         raise UserError(f"{config.flag_name(unused[0])}: the objective '{settings.objective.objective}' {does}; leave it out")
-    if "mlm_first_learning_rate" in config.typed(settings).get("objective", {}) and not settings.objective.mlm_first:
+    objective, typed = settings.objective, config.typed(settings)
+    if "mlm_first_learning_rate" in typed.get("objective", {}) and not (objective.mlm_first or objective.clm_first):
         raise UserError("mlm_first_learning_rate is for the phase of --mlm-first; give both, or leave it out")
+    if "layerwise_lr_decay" in typed.get("optimizer", {}) and settings.optimizer.layerwise_lr_decay != 1:
+        raise UserError(f"--layerwise-lr-decay {settings.optimizer.layerwise_lr_decay:g} is for fine-tuning, not for pre-training; leave it out")
+    if settings.optimizer.learning_rate == 0 and settings.optimizer.generator_learning_rate:
+        raise UserError("generator_learning_rate needs a --learning-rate above 0; to train a generator alone, use --objective mlm")
     settings = adopt_teacher(settings)
     check_new_vocabulary(settings)
     if settings.init is None:
@@ -202,10 +203,9 @@ def without_effect(settings: PretrainSettings) -> list[str]:
         return []
     objective, model = (config.typed(settings).get(name, {}) for name in ("objective", "model"))
     prefixes = ("temperature", "disallow", "disc_", "generator_weight", *(["mask_"] if settings.objective.objective == "clm" else []))
-    return [
-        *(name for name in objective if name.startswith(prefixes)),
-        *(name for name in model if name.startswith("generator") and name != "generator_init"),
-    ]
+    # Of generator_init `layers_to_copy` says what it is for.
+    generator = [] if "generator_init" in model else [name for name in model if name.startswith("generator")]
+    return [*(name for name in objective if name.startswith(prefixes)), *generator]
 
 
 def check_new_vocabulary(settings: PretrainSettings) -> None:

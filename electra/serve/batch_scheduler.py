@@ -140,10 +140,12 @@ class Batcher:
     def withdraw(self, ticket: Ticket) -> None:
         """Take a ticket's texts out of the queue: nobody waits for them any more."""
         with self._changed:
-            left = {entry.client for entry in self._queue if entry.ticket is ticket}
+            removed = [entry for entry in self._queue if entry.ticket is ticket]
             self._queue = [entry for entry in self._queue if entry.ticket is not ticket]
-            for client in left:  # what was never read takes no turn of its client
-                self._next_turns[client] = max((e.turn + e.cost.read for e in self._queue if e.client == client), default=self._turn)
+            if removed:  # what was never read takes no turn of its client; what was read before it does
+                client, first = removed[0].client, min(entry.turn for entry in removed)
+                last = max((e.turn + e.cost.read for e in self._queue if e.client == client), default=0.0)
+                self._next_turns[client] = max(self._turn, first, last)
             self._queued_tokens = sum(entry.cost.read for entry in self._queue)
         ticket.done.cancel()
 

@@ -61,17 +61,23 @@ class Turns:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._waiting: dict[str, deque[tuple[asyncio.Future[Any], Callable[[], Any]]]] = {}
-        self._busy = False
+        self._busy = self._stopped = False
 
     def submit(self, client: str, work: Callable[[], Any]) -> asyncio.Future[Any]:
         """Do `work` when it is the client's turn -> its result; not at all if the future is cancelled before."""
         future = asyncio.get_running_loop().create_future()
+        if self._stopped:
+            future.cancel()
+            return future
         self._waiting.setdefault(client, deque()).append((future, work))
         self._next()
         return future
 
     def stop(self) -> None:
-        """Do no more."""
+        """Do no more; what waits is cancelled."""
+        self._stopped = True
+        for future, _ in (job for jobs in self._waiting.values() for job in jobs):
+            future.cancel()
         self._waiting.clear()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -83,8 +89,8 @@ class Turns:
             if jobs:
                 self._waiting[client] = jobs  # after the others
             if not future.cancelled():
-                self._busy = True
                 asyncio.get_running_loop().run_in_executor(self._thread, work).add_done_callback(partial(self._done, future))
+                self._busy = True
 
     def _done(self, future: asyncio.Future[Any], found: asyncio.Future[Any]) -> None:
         self._busy = False

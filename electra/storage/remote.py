@@ -205,6 +205,11 @@ def version(url: str) -> str:
     """A string that changes when the file does, from what the store reports (etag, time, size)."""
     system, path = store(url)
     with store_errors(url):
+        if url.partition(":")[0] in ("http", "https"):  # fsspec takes files of web servers for unchanging
+            system.invalidate_cache()
+            facts = retried(lambda: system.info(path))
+            known = {name: facts[name] for name in ("ETag", "Last-Modified", "Content-MD5", "Digest") if facts.get(name)}
+            return repr([*sorted(known.items()), facts.get("size")]) if known else f"{facts.get('size')} {time.time_ns()}"
         return str(retried(lambda: system.ukey(path)))
 
 

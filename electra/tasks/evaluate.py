@@ -340,6 +340,8 @@ def read_labelled(task: Task, place: Path, split: str) -> list[Example]:
 PREDICTION_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet", ".conll", ".conllu", ".bio", ".iob", ".iob2")
 PREDICTION_COLUMNS = ("prediction", "predicted_label", "predicted", "pred", "label")
 ID_COLUMNS = ("id", "index", "idx")
+MANY_NUMBERS = 10
+"""Different whole numbers as labels; of more, with others predicted, each is no class of its own."""
 
 
 def predictions_given(settings: EvaluateSettings) -> tuple[EvaluateSettings, Path] | None:
@@ -390,7 +392,7 @@ def score_predictions(settings: EvaluateSettings, path: Path) -> dict[str, Any]:
         head = Head(kind="tagging", labels=labels)
     else:
         rows = [row for row, _ in values if row]
-        own_ids = _data_ids(place, rows) if task.name == "own" and place.is_file() else None
+        own_ids = _data_ids(place) if task.name == "own" and place.is_file() else {}
         found = _in_order(path, rows, [value for _, value in values], examples, own_ids)
         head = _head_of_both(found, examples, settings) if task.name == "own" else task.head(examples)
         predictions = [_label_prediction(value, head, f"{path}: example {at}", settings.label_separator) for at, value in enumerate(found, 1)]
@@ -431,11 +433,11 @@ def _predicted_values(path: Path) -> list[tuple[Mapping[str, Any], Any]]:
     return [(row, row.get(column)) for row in rows]
 
 
-def _data_ids(place: Path, rows: Sequence[Mapping[str, Any]]) -> list[str] | None:
-    """The data file's own ids, in its order, by the column of ids that the predictions have too; None without one."""
+def _data_ids(place: Path) -> dict[str, list[str]]:
+    """Column of ids -> the data file's own ids, in its order; a column in which one occurs twice is none."""
     data = [row for _, row in read_rows(place, "the data", ())]
-    column = next((name for name in ID_COLUMNS if rows and data and name in rows[0] and name in data[0]), None)
-    return None if column is None else [_id(row.get(column)) for row in data]
+    found = {name: [_id(row.get(name)) for row in data] for name in ID_COLUMNS if data and name in data[0]}
+    return {name: ids for name, ids in found.items() if len(set(ids)) == len(ids)}
 
 
 def _head_of_both(values: Sequence[Any], examples: Sequence[Example], settings: EvaluateSettings) -> Head:
@@ -447,7 +449,8 @@ def _head_of_both(values: Sequence[Any], examples: Sequence[Example], settings: 
     labels = {str(example.label) for example in examples}
     predicted = {_name(value, labels) for value in values}
     every = labels | predicted
-    if _are_numbers(every) and any(float(label) % 1 for label in every):
+    if _are_numbers(every) and (any(float(label) % 1 for label in every) or (len(labels) > MANY_NUMBERS and predicted - labels)):
+        say("labels and predictions are compared as numbers")
         return Head(kind="regression")
     # Other names for the same classes would all count as wrong: they are refused as unknown labels.
     if not predicted & labels or _are_numbers(labels) != _are_numbers(every):
@@ -497,23 +500,29 @@ def _id(value: Any) -> str:
 
 
 def _in_order(
-    path: Path, rows: Sequence[Mapping[str, Any]], values: Sequence[Any], examples: Sequence[Example], own_ids: Sequence[str] | None = None
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    values: Sequence[Any],
+    examples: Sequence[Example],
+    own_ids: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Any]:
-    """Predictions in the order of the examples: by id where the rows have the examples' ids, or the data's own in `own_ids`; by number where
-    they have numbers from 0 and nothing but predictions. A table with the data's other columns is in the data's order.
+    """Predictions in the order of the examples: as they are where a column has the examples' texts in that order; else by id where the rows have
+    the examples' ids, or the data's own in a column of `own_ids`; by number where they have numbers from 0.
 
     Raises:
         UserError: another number of predictions than examples, or an id twice or missing.
     """
-    column = next((name for name in ID_COLUMNS if rows and name in rows[0]), None)
-    ids = [_id(row.get(column)) for row in rows] if column is not None else []
-    wanted: Sequence[str] = [example.id for example in examples]
-    if own_ids is not None and len(set(own_ids)) == len(own_ids):
-        wanted = own_ids
-    elif not set(ids) & set(wanted):
-        wanted = [str(number) for number in range(len(examples))]
-        if rows and set(rows[0]) - {*ID_COLUMNS, *PREDICTION_COLUMNS, "probability", "probabilities", "predicted_probability"}:
-            column = None
+    columns = [name for name in ID_COLUMNS if rows and name in rows[0]]
+    if len(rows) == len(examples) and any(all(row.get(name) == e.text for row, e in zip(rows, examples, strict=True)) for name in rows[0]):
+        columns = []  # the texts are next to the predictions
+    numbers = [str(number) for number in range(len(examples))]
+    column, ids, wanted = None, list[str](), [example.id for example in examples]
+    for column in columns:
+        ids = [_id(row.get(column)) for row in rows]
+        known = [example.id for example in examples], (own_ids or {}).get(column, ())
+        wanted = next((list(names) for names in known if set(ids) & set(names)), numbers)
+        if wanted is not numbers:
+            break
     if column is not None:
         by_id = dict(zip(ids, values, strict=True))
         if len(by_id) < len(ids):

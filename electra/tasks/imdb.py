@@ -132,7 +132,7 @@ def _archive_errors(path: Path) -> Iterator[None]:
     """Whatever tarfile and the decompressors raise for damaged bytes -> `UserError`."""
     try:
         yield
-    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error, *ODD_HEADER) as error:
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error, TypeError, *ODD_HEADER) as error:
         if isinstance(error, UnicodeDecodeError):
             raise  # of a review, which the caller names
         raise UserError(f"{path} is not a complete tar archive ({error}); download it again") from None

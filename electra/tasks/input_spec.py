@@ -23,7 +23,7 @@ from electra import config
 from electra.contracts import Task
 from electra.data.tokenizer_files import model_max_length
 from electra.errors import UserError, parse_json, raise_if_device
-from electra.storage import atomic
+from electra.storage import atomic, resolve
 
 if TYPE_CHECKING:
     from electra.settings import EvaluateSettings, FinetuneSettings
@@ -164,7 +164,7 @@ def find_record(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def copied_record(values: Mapping[str, Any]) -> dict[str, Any]:
     """What is added to config.json of a checkpoint made from one with config.json `values`."""
-    found = {RECORD: find_record(values), PRETRAINING: values.get(PRETRAINING)}
+    found = {RECORD: find_record(values)} | {name: values.get(name) for name in (PRETRAINING, CALIBRATION, "finetuning_task", *resolve.CROSS_ENCODER)}
     return {name: value for name, value in found.items() if value}
 
 

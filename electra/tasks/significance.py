@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,9 @@ def _comparable(columns: list[list[Any]]) -> list[list[Any]]:
         right = [[bool(best_of(exact_match, texts or [""], value)) for texts, value in zip(gold, column, strict=True)] for column in predicted]
         return [["right"] * len(gold), *([("wrong", "right")[one] for one in column] for column in right)]
     if all(isinstance(value, list) and len(set(map(str, value))) == len(value) for column in columns for value in column):
-        return [[sorted(map(str, value)) for value in column] for column in columns]  # tags of words would occur twice somewhere
+        aligned = all(len({len(value) for value in row}) == 1 for row in zip(*columns, strict=True))
+        tags = aligned and any(tag in ("O", "o") or re.match(r"[BIESLUMW][-_]", str(tag)) for value in gold for tag in value)
+        return columns if tags else [[sorted(map(str, value)) for value in column] for column in columns]
     numbers = all(isinstance(value, float) for column in predicted for value in column)
     if numbers and all(isinstance(value, str) for value in gold):
         try:

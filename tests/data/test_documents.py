@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from conformance import case, conforms
 
+from electra.cli import main
 from electra.data import documents, sources
 from electra.data.documents import read_documents
 from electra.data.prepare_chunk import PreparePlan, read_chunks
+from electra.data.shards import open_shards
 from electra.data.sources import CorpusReport, estimate_text_bytes
 from electra.errors import UserError
 
@@ -140,6 +142,31 @@ def test_markup_is_no_text(content: str, what: str, tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("a text\n")
     report = CorpusReport()
     assert read(tmp_path, report=report) == [["a text"]] and what in str(report.problems)
+
+
+def test_one_odd_file_of_a_folder_does_not_end_the_reading(tmp_path: Path) -> None:
+    """A text that begins with JSON of something else, other packed JSON, a line that is a list of other things."""
+    (tmp_path / "a.txt").write_text("a text\n")
+    (tmp_path / "b.txt").write_text('{"event": 1}\nprose\n')
+    (tmp_path / "c.json.gz").write_bytes(gzip.compress(b'{"name": "x"}\n'))
+    (tmp_path / "d.jsonl").write_text('["x", 1]\n{"text": "one"}\n')
+    report = CorpusReport()
+    assert read(tmp_path, report=report) == [["a text"], ['{"event": 1}'], ["prose"], ["one"]]
+    assert "c.json.gz" in str(report.problems) and "d.jsonl:1" in str(report.problems)
+
+
+def test_replacement_characters_of_the_text_are_no_other_encoding(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("word \ufffd ".encode() * 30 + b"stray \xff\n")
+    assert len(read(tmp_path / "a.txt")) == 1
+
+
+def test_tokenizers_and_tokenized_data_in_a_corpus_are_not_read(tmp_path: Path) -> None:
+    """`vocab data --output data/vocab`, then `prepare data --tokenizer data/vocab --output data/shards`: pieces are no documents."""
+    (tmp_path / "a.txt").write_text("\n".join(f"the chef cooked meal number {i}" for i in range(40)) + "\n")
+    assert main(["vocab", str(tmp_path), "--size", "120", "--output", str(tmp_path / "vocab")]) == 0
+    words = ["prepare", str(tmp_path), "--tokenizer", str(tmp_path / "vocab"), "--output", str(tmp_path / "shards"), "--workers", "1"]
+    assert main(words) == 0
+    assert open_shards(tmp_path / "shards").manifest["splits"]["train"]["documents"] == 40 == len(read(tmp_path))
 
 
 def test_a_name_with_csv_in_it_is_no_table(tmp_path: Path) -> None:

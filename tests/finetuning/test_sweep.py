@@ -376,6 +376,10 @@ def test_the_model_of_a_search_is_of_the_point_with_the_best_mean(tmp_path: Path
         sweep.keep_best(trials, settings)
         kept = [trials.index(each) + 1 for each in trials if (each.folder / "best").exists() and each in trials[:number]]
         assert kept == {1: [1], 2: [2], 3: [2, 3], 4: [2], 5: [2, 5], 6: [2]}[number] and not (tmp_path / "best").exists()
+    shutil.rmtree(trials[4].folder / "best", ignore_errors=True)
+    (trials[4].folder / "best").mkdir()  # of a trial that has its scores and still moves its model
+    sweep.keep_best(trials, settings, finished=[trial for trial in trials if trial is not trials[4]])
+    assert (trials[4].folder / "best").exists()
     sweep.keep_best(trials, settings, ended=True)
     assert _read(tmp_path / "best.json") == {"trial": "search/learning_rate-1e-4/seed-2", "score": 0.81}
     assert (tmp_path / "best" / "README.md").read_text().startswith(trials[1].title)

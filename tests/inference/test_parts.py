@@ -28,6 +28,7 @@ from tiny_models import checkpoints, oracle
 
 from electra.cli import main
 from electra.data import prepare
+from electra.data.sources import CorpusReport
 from electra.inference import parts
 from electra.storage import remote
 
@@ -175,6 +176,21 @@ def test_a_pattern_answers_each_file_once(corpus: Path, tmp_path: Path) -> None:
     assert predict(str(corpus / "**"), "--output", tmp_path / "pattern", "--workers", 1) == 0
     assert predict(corpus, "--output", tmp_path / "folder", "--workers", 1) == 0
     assert sorted(row["text"] for row in rows(tmp_path / "pattern")) == sorted(row["text"] for row in rows(tmp_path / "folder"))
+
+
+def test_files_of_one_name_in_two_stores_are_two(store: str) -> None:
+    for folder in ("a", "b"):
+        remote.write_text(f"{store}/{folder}/part-0.txt", f"of {folder}\n")
+    found = parts.find_files([f"{store}/b", f"{store}/a", f"{store}/b/part-0.txt"], CorpusReport())
+    assert [source.url for source in found] == [f"{store}/b/part-0.txt", f"{store}/a/part-0.txt"]
+
+
+def test_answers_below_the_folder_that_is_read_are_no_texts(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (corpus, "--output", corpus / "answers", "--workers", 1)
+    assert predict(*words) == 0
+    before = content(corpus / "answers")
+    assert predict(*words) == 0 and content(corpus / "answers") == before
+    capsys.readouterr()
 
 
 def test_tables_without_rows_do_not_end_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

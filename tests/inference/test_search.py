@@ -71,6 +71,7 @@ def test_words() -> None:
     assert search.words("The Chef's 3rd meal, naïve") == ["the", "chef", "s", "3rd", "meal", "naïve"]
     assert search.words("北京大学 is 大") == ["北", "京", "大", "学", "北京", "京大", "大学", "is", "大"]
     assert search.words("!?") == []
+    assert search.words("I ❤️ 1️⃣ ✔️") == ["i", "1"]
     # Vowel signs and accents of their own are in the word, as in Lucene.
     assert search.words("हिन्दी भाषा, cafe\u0301s காபி") == ["हिन्दी", "भाषा", "cafés", "காபி"]
 

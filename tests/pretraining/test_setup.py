@@ -492,7 +492,6 @@ def test_the_masked_lm_starts_from_the_causal_one(shards: Path, tmp_path: Path) 
         ("small --objective mlm --generator-weight 0", "--generator-weight: the objective 'mlm' trains one network"),
         ("small --objective mlm --generator shared", "--generator: the objective 'mlm' trains one network"),
         ("small --layerwise-lr-decay 0.9", "--layerwise-lr-decay 0.9 is for fine-tuning"),
-        ("small --learning-rate 0 --generator-learning-rate 1e-3", "--generator-learning-rate needs a --learning-rate above 0"),
     ],
 )
 def test_settings_without_effect_are_refused(words: str, said: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

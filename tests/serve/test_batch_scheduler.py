@@ -301,6 +301,20 @@ def test_texts_that_were_withdrawn_take_no_turn_of_their_client() -> None:
     assert asyncio.run(queued())[:8].count("a") == 4
 
 
+def test_what_was_read_before_it_was_withdrawn_is_a_turn() -> None:
+    async def turns() -> list[float]:
+        batcher = Batcher("m", None, Limits(), Metrics())  # type: ignore[arg-type]
+        operation, text, found = Classify(), PreparedText(None, TextCost(500, 1, 500)), []
+        for _ in range(3):
+            ticket = batcher.submit(operation, [text] * 6, "a")
+            found.append(batcher._queue[0].turn)
+            batcher._queue = batcher._queue[2:]  # a batch was taken
+            batcher.withdraw(ticket)
+        return found
+
+    assert asyncio.run(turns()) == [0, 1000, 2000]
+
+
 def test_long_texts_of_several_clients_are_prepared_in_turns() -> None:
     async def order() -> list[str]:
         turns, done, begun = Turns(), list[str](), threading.Event()
@@ -315,7 +329,13 @@ def test_long_texts_of_several_clients_are_prepared_in_turns() -> None:
         begun.set()
         ends = await asyncio.gather(*found, return_exceptions=True)
         assert isinstance(ends[-1], ValueError) and isinstance(ends[2], asyncio.CancelledError)
+        slow, started = threading.Event(), threading.Event()
+        last = [turns.submit("flood", lambda: (started.set(), slow.wait(10))) for _ in range(3)]
+        assert started.wait(10)
         turns.stop()
+        assert [future.cancelled() for future in (*last[1:], turns.submit("late", int))] == [True] * 3
+        slow.set()
+        await last[0]
         return done
 
     assert asyncio.run(order()) == ["flood 0", "flood 1", "quiet", "flood 3"]

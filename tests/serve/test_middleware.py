@@ -208,7 +208,9 @@ def test_other_methods_are_refused(served: Served, method: str) -> None:
         assert call(served.url, path, method=method).status in (404, 405)
 
 
-@pytest.mark.parametrize("path", ["/health", "/ping", "/metrics", "/info", "/models", "/models/classifier", "/models/classifier/health", "/health?x=1"])
+@pytest.mark.parametrize(
+    "path", ["/health", "/ping", "/metrics", "/info", "/models", "/models/classifier", "/models/classifier/health", "/health?x=1"]
+)
 def test_head_is_get_without_a_body(served: Served, path: str) -> None:
     """Of probes and proxies (RFC 9110)."""
     reply, wanted = call(served.url, path, method="HEAD"), call(served.url, path, method="GET")

@@ -259,6 +259,26 @@ def test_a_tables_own_numbers_are_no_places(tmp_path: Path) -> None:
         assert evaluate(tmp_path / f"{predictions}.csv", task="own", data=str(tmp_path / f"{data}.csv")).metrics["accuracy"] == 1.0
 
 
+def test_predictions_are_joined_by_the_ids_that_they_have(tmp_path: Path) -> None:
+    """Those of electra (dev-N) where the data has ids of its own; else the data's, in any column; else numbers, whatever other columns there are."""
+    gold = ["x", "y", "x", "y"]
+    (tmp_path / "dev.csv").write_text("id,idx,text,label\n" + "".join(f"a{i},{9 - i},t{i},{label}\n" for i, label in enumerate(gold)))
+    for name, ids in (("id", [f"dev-{i}" for i in range(4)]), ("id", [f"a{i}" for i in range(4)]), ("idx", [9 - i for i in range(4)])):
+        rows = [f"{key},{label},0.5\n" for key, label in zip(ids, gold, strict=True)]
+        (tmp_path / "p.csv").write_text(f"{name},prediction,score\n" + "".join(reversed(rows)))
+        assert evaluate(tmp_path / "p.csv", task="own", data=str(tmp_path / "dev.csv")).metrics["accuracy"] == 1.0
+    (tmp_path / "plain.csv").write_text("text,label\n" + "".join(f"t{i},{label}\n" for i, label in enumerate(gold)))
+    (tmp_path / "p.csv").write_text("idx,prediction,score\n" + "".join(f"{i},{gold[i]},0.5\n" for i in (3, 1, 2, 0)))
+    assert evaluate(tmp_path / "p.csv", task="own", data=str(tmp_path / "plain.csv")).metrics["accuracy"] == 1.0
+
+
+def test_many_whole_numbers_are_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dev.csv").write_text("text,label\n" + "".join(f"t,{i}\n" for i in range(12)))
+    (tmp_path / "p.txt").write_text("".join(f"{i + 1}\n" for i in range(12)))
+    found = evaluate(tmp_path / "p.txt", task="own", data=str(tmp_path / "dev.csv")).metrics
+    assert found["root_mean_squared_error"] == 1.0 and "compared as numbers" in capsys.readouterr().err
+
+
 def test_a_class_that_only_the_predictions_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Stars: whole numbers stay classes, and a class without an example in the data is a wrong answer, as scikit-learn scores it."""
     metrics = pytest.importorskip("sklearn.metrics")

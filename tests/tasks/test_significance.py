@@ -180,6 +180,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["Paris", "the city of Paris"], "paris.", "London"),  # texts of a question: exact match
         (["rude", "funny"], ["funny", "rude"], ["rude"]),  # several labels, which have no order
         (["B-PER", "O", "O"], ["B-PER", "O", "O"], ["O", "B-PER", "O"]),  # tags of words
+        (["O", "B-LOC"], ["O", "B-LOC"], ["B-LOC", "O"]),  # of which none occurs twice
     ],
 )
 def test_a_right_answer_is_equal_to_its_label(label: Any, right: Any, wrong: Any, tmp_path: Path) -> None:
