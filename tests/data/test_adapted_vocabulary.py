@@ -146,6 +146,29 @@ def test_a_tokenizer_of_other_rules_is_refused() -> None:
 
 # ---- trimmed ----
 
+
+def test_a_trimmed_reranker_answers_as_before(tmp_path: Path) -> None:
+    """Its activation, its task and its length are kept, as those of other people's cross-encoders are given."""
+    import transformers
+
+    source = tmp_path / "source"
+    torch.manual_seed(3)
+    pieces = load_tokenizer(checkpoints()["lone"]).pieces
+    more = {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}, "finetuning_task": "stsb"}
+    shape = {name: value for name, value in SHAPE.items() if name != "embedding_size"}
+    settings = transformers.BertConfig(vocab_size=len(pieces), num_labels=1, **shape, **more)
+    transformers.BertForSequenceClassification(settings).save_pretrained(source)
+    (source / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces), encoding="utf-8")
+    (source / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer", "model_max_length": 12}))
+    out = trim(source, tmp_path / "out", text=USED)
+    kept = json.loads((out / "config.json").read_text())
+    assert {name: kept[name] for name in more} == more
+    pair = (" ".join(USED.split()[:20]), " ".join(USED.split()[:3]))
+    one, two = load(source), load(out)
+    assert one.spec.describe() == two.spec.describe() and one.max_length == two.max_length == 12
+    assert two.predict([pair])[0].label == pytest.approx(one.predict([pair])[0].label, abs=1e-5)
+
+
 USED = "the chef cooked the meal; the chef walked home."
 KEPT = ["the chef walked", "home cooked the meal .", "chefs"]
 """Texts whose words keep their tokens."""

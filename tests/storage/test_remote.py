@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import sys
 import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,34 @@ def test_prepare_into_a_store_and_back(store: str, cache: Path, tiny_corpus: Pat
 
 
 @pytest.mark.parametrize("store", ["memory"], indirect=True)
+def test_finished_work_of_other_settings_is_not_uploaded(
+    store: str, cache: Path, tiny_corpus: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose upload failed leaves a dataset in the cache; the next one to that URL may be of another corpus or another share."""
+    url = f"{store}/shards"
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "upload", lambda *_: (_ for _ in ()).throw(UserError("no access")))
+        with pytest.raises(UserError, match="no access"):
+            make(tiny_corpus, tokenizer, url)
+    with pytest.raises(UserError, match=r"was begun with held_out = 0\.2, not 0\.1"):
+        prepare_shards([tiny_corpus], tokenizer, url, workers=1, held_out=0.1, chunk_bytes=2000)
+    assert make(tiny_corpus, tokenizer, url).num_tokens > 0 and remote.exists(f"{url}/manifest.json")
+
+
+def test_a_model_on_a_web_server_is_fetched_again_when_it_changes(tmp_path: Path, cache: Path) -> None:
+    """fsspec takes files of web servers for unchanging."""
+    (tmp_path / "config.json").write_text('{"v": 1}')
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        for content in ('{"v": 1}', '{"v": 2222}'):
+            (tmp_path / "config.json").write_text(content)
+            place = remote.fetched(url, ["config.json"], "model")
+            assert (place / "config.json").read_text() == content and remote.fetched(url, ["config.json"], "model") == place
+        server.shutdown()
+
+
 def test_interrupted_making_and_uploading_go_on(
     store: str, cache: Path, tiny_corpus: Path, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
