@@ -137,7 +137,8 @@ def _begins_with_a_record(content: bytes) -> bool:
     """Whether the first line is a JSON object: lines of records without their ending."""
     line = content.decode("utf-8-sig").split("\n")[0].lstrip()
     try:
-        return line.startswith('{"') and isinstance(json.loads(line), dict)
+        record = json.loads(line) if line.startswith('{"') else None
+        return isinstance(record, dict) and "text" in record
     except (ValueError, RecursionError):
         return False
 
