@@ -387,7 +387,8 @@ class CorpusSettings(Settings):
     text: str = flag("text", aliases=("text_field",))
     """Column of the text in jsonl, parquet and hub data sets."""
     documents: Literal["auto", "blank-line", "line", "file"] = "auto"
-    """What separates documents in text files; 'auto': blank lines, if the file has any, else each line is one."""
+    """What separates documents in text files; 'auto': the titles of WikiText, or blank lines if the file has any, else each line is one; a short
+    text in an archive is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
