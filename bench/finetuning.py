@@ -175,7 +175,10 @@ def main() -> None:
                 runs[name].append(run_electra(options, work) if name == "electra" else run_peer(options, work, name))
                 print(f"repeat {repeat + 1} of {options.repeats}: {name} {runs[name][-1]['seconds']:.1f} s", file=sys.stderr, flush=True)
     median = {name: statistics.median(run["seconds"] for run in found) for name, found in runs.items()}
-    ratio = {name: round(median[name] / median["electra"], 3) for name in ("dynamic", "padded")}
+    ratio = {
+        name: round(statistics.median(theirs["seconds"] / ours["seconds"] for theirs, ours in zip(runs[name], runs["electra"], strict=True)), 3)
+        for name in ("dynamic", "padded")
+    }
     from electra.train.run_log import run_environment as surroundings
 
     values = {

@@ -225,6 +225,22 @@ def _begins_list(line: str) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
 
 
+def _from_list(source: Source, field: str, report: CorpusReport, lines: Iterator[tuple[int, str]]) -> Iterator[Document]:
+    """One JSON list of records."""
+    try:
+        records = list(json_line_rows(source.name, lines, whole=True))
+        if missing := next((record for _, record in records if not column_in(record, field)), None):
+            raise _missing_field(field, missing, source.name)
+    except UserError as error:
+        if source.named:
+            raise
+        report.add(UNREADABLE, str(error))
+        return
+    for number, record in records:
+        place = f"{source.name}:{number}"
+        yield _document(cell(record, field, place, "--text"), place, report)
+
+
 def _from_records(source: Source, field: str, report: CorpusReport, lines: Iterator[tuple[int, str]] | None = None) -> Iterator[Document]:
     good, began = 0, False
     lines = read_lines(source, report) if lines is None else lines
@@ -233,11 +249,7 @@ def _from_records(source: Source, field: str, report: CorpusReport, lines: Itera
         if not line.strip():
             continue
         if not began and _begins_list(line):
-            for index, record in json_line_rows(source.name, itertools.chain([(number, line)], lines), whole=True):
-                place = f"{source.name}:{index}"
-                if not column_in(record, field):
-                    raise _missing_field(field, record, place)
-                yield _document(cell(record, field, place, "--text"), place, report)
+            yield from _from_list(source, field, report, itertools.chain([(number, line)], lines))
             return
         began = True
         try:

@@ -16,7 +16,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
@@ -228,19 +228,28 @@ KindOf = Callable[[PurePath], str | None]
 """The name of a file in a folder -> its kind; None: it is skipped, and reported."""
 
 
-def is_no_corpus(folder: Path) -> bool:
-    """Whether a folder holds a tokenizer, a model, or tokenized data, finished or not: its vocabulary is no text."""
-    if (folder / "tokenizer_config.json").is_file():
-        return True
-    unfinished = (folder / "plan.json").is_file() and (folder / "tokenizer").is_dir()
-    return unfinished or ((folder / "manifest.json").is_file() and (folder / "tokenizer" / "tokenizer_config.json").is_file())
+NO_CORPUS = "folders of tokenizers, models and tokenized data, not read"
+
+
+def is_no_corpus(has: Callable[[str], bool]) -> bool:
+    """Whether a folder holds a tokenizer, a model, or tokenized data, finished or not: its vocabulary is no text. `has`: whether a file is in it."""
+    tokenized = has("tokenizer/tokenizer_config.json") and (has("manifest.json") or has("plan.json"))
+    return tokenized or has("tokenizer_config.json")
+
+
+def _is_in(folder: Path, file: str) -> bool:
+    return (folder / file).is_file()
+
+
+def _is_listed(files: Collection[str], folder: str, file: str) -> bool:
+    return f"{folder}/{file}" in files
 
 
 def _in_folder(path: Path, report: CorpusReport, kind_of: KindOf) -> Iterator[Source]:
     for folder, folders, files in os.walk(path, followlinks=True):
-        made = [f for f in folders if is_no_corpus(Path(folder, f))]
+        made = [name for name in folders if is_no_corpus(partial(_is_in, Path(folder, name)))]
         for name in sorted(made):
-            report.add("folders of tokenizers, models and tokenized data, not read", str(Path(folder, name).relative_to(path)))
+            report.add(NO_CORPUS, str(Path(folder, name).relative_to(path)))
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in made)
         for file in sorted(f for f in files if not f.startswith(".")):
             full = Path(folder, file)
@@ -255,7 +264,13 @@ def _in_folder(path: Path, report: CorpusReport, kind_of: KindOf) -> Iterator[So
 
 def _in_store(url: str, report: CorpusReport, kind_of: KindOf, named_kind: KindOf) -> Iterator[Source]:
     system, path, files = remote.list_files(url, "corpus")
+    folders = {str(folder) for below in files for folder in PurePosixPath(below).parents} - {"."}
+    made = {folder for folder in folders if is_no_corpus(partial(_is_listed, files, folder))}
+    for folder in sorted(folder for folder in made if not any(str(above) in made for above in PurePosixPath(folder).parents)):
+        report.add(NO_CORPUS, folder)
     for below, (full, size) in files.items():
+        if any(str(folder) in made for folder in PurePosixPath(below).parents):
+            continue
 
         def opener(full: str = full, place: str = remote.join(url, below) if below else url) -> BinaryIO:
             return remote.open_stream(system, full, place)

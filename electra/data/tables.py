@@ -166,9 +166,12 @@ def parts(path: Path) -> list[Path]:
         return [path]
     if (state := path / "state.json").exists():
         try:
-            return [path / each["filename"] for each in atomic.read_json(state, dict)["_data_files"]]
+            names = [each["filename"] for each in atomic.read_json(state, dict)["_data_files"]]
         except (LookupError, TypeError):
             raise UserError(f"{state} names no files of the data set; save it again") from None
+        if odd := next((name for name in names if not isinstance(name, str) or not (path / name).is_file() or PurePath(name).name != name), None):
+            raise UserError(f"{state} names {odd!r:.60}, which is no file next to it; save the data set again")
+        return [path / name for name in names]
     if inner := next((each.name for each in sorted(path.iterdir()) if each.is_dir() and "=" in each.name), None):
         raise UserError(f"{path} is partitioned by columns ({inner}); write one file")
     return sorted(each for each in path.iterdir() if each.suffix in (".arrow", ".parquet") and not each.name.startswith(("_", ".")))

@@ -158,14 +158,15 @@ def find_files(names: Sequence[str], report: CorpusReport, output: str = "") -> 
         for match in matches:
             if not remote.is_url(match) and (place := Path(match)).is_dir() and tables.is_saved(place):
                 size = sum(file.stat().st_size for file in tables.parts(place))
-                report.total_bytes = (report.total_bytes or 0) + size
                 found.append(Source("table", place.name, place, size, named=True))
             else:
                 found += find_sources([match], report, _kind_of)
     once: dict[str, Source] = {}  # a pattern such as d/** has folders, and what is in them again
     for source in found:
         once.setdefault(str(source.path) if source.path is not None else source.url, source)
-    return [source for place, source in once.items() if not _is_inside(place, output)]
+    kept = [source for place, source in once.items() if not _is_inside(place, output)]
+    report.total_bytes = sum(source.size_bytes for source in kept)
+    return kept
 
 
 def _is_inside(place: str, output: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from electra import config
 from electra.errors import UserError
 from electra.pretraining.setup import (
     adopt_start,
@@ -244,6 +245,9 @@ def open_log(
 
     price = cost(settings, corpus.tokenizer.vocab_size, ranks)
     title, own = f"pretrain {settings.preset}", replace(settings, resume=False)
+    if phase is not None and settings.output != phase.run and ranks.first:
+        # Of a phase that goes on with another length: what it has in the end says what the next one has left.
+        atomic.write_text(settings.output / "config.toml", config.to_toml(own))
     log = RunLog(settings.output, own, title=title, active=ranks.first, cost=price, logging=loggers(settings), phase=phase)
     for message in messages:
         log.message(message)

@@ -417,8 +417,6 @@ def phases_left(settings: PretrainSettings) -> list[PretrainSettings]:
     if getattr(read_run(whole[0].output).loop, name) == share:
         return left
     spent = spent_before(last, settings.output).get({"num_train_steps": "step", "num_train_tokens": "tokens", "budget": "seconds"}[name], 0)
-    if abs(spent - share) <= (0 if name == "num_train_steps" else 0.05 * share):  # it was changed before the first phase had ended
-        return left
     if value <= spent:
         raise UserError(f"{config.flag_name(name)}: the first phase of {settings.output} has taken {spent:,.7g} already; give a larger value")
     rest: dict[str, Any] = {name: value - spent if name == "budget" else int(value - spent)}

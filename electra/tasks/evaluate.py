@@ -95,6 +95,12 @@ def label_form(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name.casefold())
 
 
+def forms_of(task: str, wanted: Sequence[str]) -> dict[str, str]:
+    """Form (see `label_form`) of a task's label, or of another name of it -> the label."""
+    others = {label_form(other): label for label, names in zip(wanted, CLASS_NAMES.get(task, ()), strict=False) for other in names}
+    return {label_form(label): label for label in wanted} | others
+
+
 def matched_labels(
     name: str, theirs: Sequence[str], task: str, wanted: Sequence[str], given: Sequence[str] = (), flag: str = "--labels"
 ) -> tuple[str, ...]:
@@ -129,8 +135,7 @@ def matched_labels(
     if len(theirs) == len(wanted):
         if numbered and all(label == str(i) for i, label in enumerate(wanted)):
             return _mapped(name, theirs, task, wanted, wanted, "by number")
-        names = {label_form(label): label for label in wanted}
-        names |= {label_form(other): label for label, others in zip(wanted, CLASS_NAMES.get(task, ()), strict=False) for other in others}
+        names = forms_of(task, wanted)
         if {names.get(label_form(label)) for label in theirs} == set(wanted):
             return _mapped(name, theirs, task, wanted, [names[label_form(label)] for label in theirs], "by name")
     message = f"{name} answers with {', '.join(theirs[:10])}, {task} with {', '.join(wanted[:10])}"
@@ -395,6 +400,9 @@ def score_predictions(settings: EvaluateSettings, path: Path) -> dict[str, Any]:
         own_ids = _data_ids(place) if task.name == "own" and place.is_file() else {}
         found = _in_order(path, rows, [value for _, value in values], examples, own_ids)
         head = _head_of_both(found, examples, settings) if task.name == "own" else task.head(examples)
+        if head.kind == "classification" and task.name != "own":  # `predict` writes the names of the model's classes
+            forms = forms_of(task.name, head.labels)
+            found = [value if str(value) in head.labels else forms.get(label_form(str(value)), value) for value in found]
         predictions = [_label_prediction(value, head, f"{path}: example {at}", settings.label_separator) for at, value in enumerate(found, 1)]
     metrics = task.score(examples, predictions, head)
     by_type = scores_by_type(examples, predictions, head) if settings.per_class else {}

@@ -12,6 +12,7 @@ from tiny_models import checkpoints
 from electra.benchmark import auto_target
 from electra.benchmark.records import Latency, Row
 from electra.cli import main
+from electra.contracts import Example, Task
 from electra.errors import UserError
 from electra.exporting.targets import TARGETS
 from electra.inference.artifact import open_artifact, read_manifest
@@ -125,6 +126,19 @@ def test_scales_are_never_found_on_what_is_measured(tmp_path: Path) -> None:
     assert auto_target.training_texts(EvaluateSettings(model="x", task="sst2", data=(str(tmp_path),), split="train")) == []
     (tmp_path / "train.tsv").unlink()
     assert auto_target.training_texts(settings) == []
+
+
+@pytest.mark.parametrize("place", ["hub", "nyu-mll/glue"])
+def test_a_data_set_of_the_hub_has_texts_for_scales(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Path, str]] = []
+
+    def read(task: Task, folder: Path, split: str) -> list[Example]:
+        asked.append((folder, split))
+        return [Example(id="0", text="a film", label="1")]
+
+    monkeypatch.setattr(auto_target, "read_labelled", read)
+    assert auto_target.training_texts(EvaluateSettings(model="x", task="sst2", data=(place,))) == ["a film"]
+    assert asked == [(Path(place), "train")]
 
 
 def test_left_out_targets_do_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

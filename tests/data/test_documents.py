@@ -150,9 +150,11 @@ def test_one_odd_file_of_a_folder_does_not_end_the_reading(tmp_path: Path) -> No
     (tmp_path / "b.txt").write_text('{"event": 1}\nprose\n')
     (tmp_path / "c.json.gz").write_bytes(gzip.compress(b'{"name": "x"}\n'))
     (tmp_path / "d.jsonl").write_text('["x", 1]\n{"text": "one"}\n')
+    (tmp_path / "e.json.gz").write_bytes(gzip.compress(b'[\n{"name": "x"}\n]\n'))
+    (tmp_path / "f.jsonl").write_text('[\n"x",\n"y"\n]\n')
     report = CorpusReport()
     assert read(tmp_path, report=report) == [["a text"], ['{"event": 1}'], ["prose"], ["one"]]
-    assert "c.json.gz" in str(report.problems) and "d.jsonl:1" in str(report.problems)
+    assert all(name in str(report.problems) for name in ("c.json.gz", "d.jsonl:1", "e.json.gz", "f.jsonl"))
 
 
 def test_replacement_characters_of_the_text_are_no_other_encoding(tmp_path: Path) -> None:

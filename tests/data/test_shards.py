@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,7 @@ from prepared import prepare_shards
 from electra.cli import main
 from electra.data import prepare as preparation
 from electra.data.documents import read_documents
-from electra.data.prepare_chunk import HashSet
+from electra.data.prepare_chunk import HashSet, Work
 from electra.data.shards import Shards, Split, open_shards, same_vocabulary
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.vocabulary import train_tokenizer
@@ -118,6 +121,21 @@ def test_changed_corpus_is_noticed_chunk_by_chunk(
             prepare_shards([file], tokenizer, tmp_path / "s", workers=1, held_out=0.2, chunk_bytes=SMALL)
     file.write_text(tiny_corpus.read_text())
     assert documents(prepare_shards([file], tokenizer, tmp_path / "s", workers=1, held_out=0.2, chunk_bytes=SMALL).train) == documents(made.train)
+
+
+def test_a_killed_worker_is_one_line() -> None:
+    """Also where the next item meets its death, and older ones are done."""
+    pool = preparation.ProcessPool(Work(start=partial(partial, signal.raise_signal), store=operator.is_), 2)
+    try:
+        for number in (signal.SIGCONT, signal.SIGKILL):  # an item is a signal that the worker sends itself
+            pool.submit(number, None)
+        deadline = time.monotonic() + 60
+        while not pool._pool._broken and time.monotonic() < deadline:
+            time.sleep(0.05)
+        with pytest.raises(UserError, match=r"a worker process was killed .* fewer --workers"):
+            pool.submit(signal.SIGCONT, None)
+    finally:
+        pool.close(failed=True)
 
 
 @pytest.mark.slow

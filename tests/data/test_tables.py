@@ -351,6 +351,10 @@ def test_a_saved_data_set_is_what_its_state_names(tmp_path: Path) -> None:
     (place / "state.json").write_text('{"_data_files": 3}')
     with pytest.raises(UserError, match="names no files of the data set"):
         list(read_rows(place))
+    for name in ("../a.arrow", str(tmp_path / "a.arrow"), "gone.arrow", 3):
+        (place / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
+        with pytest.raises(UserError, match="which is no file next to it"):
+            list(read_rows(place))
 
 
 def test_two_columns_of_one_name_in_parquet_are_refused(tmp_path: Path) -> None:

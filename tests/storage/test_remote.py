@@ -30,7 +30,7 @@ from electra.cli import main
 from electra.data import shards
 from electra.data.documents import read_documents
 from electra.data.shards import Shards, open_shards
-from electra.data.sources import CorpusReport
+from electra.data.sources import NO_CORPUS, CorpusReport
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.errors import UserError
 from electra.storage import remote
@@ -136,6 +136,17 @@ def test_finished_work_of_other_settings_is_not_uploaded(
     with pytest.raises(UserError, match=r"was begun with held_out = 0\.2, not 0\.1"):
         prepare_shards([tiny_corpus], tokenizer, url, workers=1, held_out=0.1, chunk_bytes=2000)
     assert make(tiny_corpus, tokenizer, url).num_tokens > 0 and remote.exists(f"{url}/manifest.json")
+
+
+def test_tokenizers_and_tokenized_data_in_a_store_are_no_corpus(store: str, cache: Path, tiny_corpus: Path, tokenizer: Tokenizer) -> None:
+    """As in a folder: a dataset made next to its texts, finished or not."""
+    make(tiny_corpus, tokenizer, f"{store}/data/made/shards")
+    for name, content in {"a.txt": "a text\n", "begun/plan.json": "{}", "begun/tokenizer/tokenizer_config.json": "{}"}.items():
+        remote.write_text(f"{store}/data/{name}", content)
+    remote.write_text(f"{store}/data/begun/tokenizer/vocab.txt", "[UNK]\n")
+    report = CorpusReport()
+    assert [document.lines for document in read_documents([f"{store}/data"], report=report)] == [["a text"]]
+    assert report.problems[NO_CORPUS] == {"count": 2, "places": ["begun", "made/shards"]}
 
 
 def test_a_model_on_a_web_server_is_fetched_again_when_it_changes(tmp_path: Path, cache: Path) -> None:

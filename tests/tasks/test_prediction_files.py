@@ -248,6 +248,16 @@ def test_predict_writes_its_answers_next_to_the_label(tmp_path: Path) -> None:
     assert evaluate(tmp_path / "p.csv", task="own", data=str(tmp_path / "dev.csv")).metrics["accuracy"] == 0.5
 
 
+def test_predictions_may_have_the_names_of_the_classes(tmp_path: Path) -> None:
+    """As `predict` writes them; another name is refused."""
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\na\t1\nb\t1\nc\t0\nd\t1\n")
+    (tmp_path / "p.csv").write_text("sentence,label,predicted_label\na,1,positive\nb,1,Negative\nc,0,neg\nd,1,1\n")
+    assert evaluate(tmp_path / "p.csv", task="sst2", data=str(tmp_path / "dev.tsv")).metrics["accuracy"] == 0.75
+    (tmp_path / "p.csv").write_text("prediction\npositive\nnegative\nneutral\n1\n")
+    with pytest.raises(UserError, match="example 3 has the prediction 'neutral'; known: 0, 1"):
+        evaluate(tmp_path / "p.csv", task="sst2", data=str(tmp_path / "dev.tsv"))
+
+
 def test_a_tables_own_numbers_are_no_places(tmp_path: Path) -> None:
     """Rows that pandas shuffled keep their old index: predictions are joined by it where both files have it, else in the order of the file."""
     rows = [(2, "a", "x"), (0, "b", "y"), (1, "c", "x")]

@@ -117,6 +117,14 @@ def test_from_two_ranks_to_one_to_two(alone: Path, parallel: str, tmp_path: Path
     assert_equal(alone, folder)
 
 
+def test_a_sharded_run_goes_on_in_another_precision(tmp_path: Path) -> None:
+    """In fp16 and from it: the scale of its loss begins anew, or is not needed."""
+    folder, common = tmp_path / "run", {"steps": STEPS, "dropout": 0.0, "electra": {}, "batch_size": 4, "parallel": "fsdp"}
+    assert run_ranks(2, folder, stop_at=3 * 8, **common) == [143, 143]
+    assert run_ranks(2, folder, go_on=True, stop_at=7 * 8, precision="fp16", **common) == [143, 143]
+    assert run_ranks(2, folder, go_on=True, **common) == [0, 0]
+
+
 def test_a_rank_killed_while_writing_its_part_leaves_no_checkpoint(alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     common = {"steps": STEPS, "dropout": 0.0, "electra": {}, "batch_size": 4, "parallel": "fsdp"}
