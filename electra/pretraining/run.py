@@ -153,11 +153,7 @@ def train_phase(
     from electra.train.run_log import Phase
 
     corpus = open_corpus(settings)
-    resume_from = ranks.agree(checkpoint.latest_checkpoint(settings.output)) if settings.resume else None
-    # A resumed run has the batch of its first phase, whatever the number of ranks is now.
-    earlier = [found for name in FIRST_PHASES if settings.resume and (found := checkpoint.latest_checkpoint(folder / name))]
-    reference = resume_from or ranks.agree(earlier[0] if earlier else None)
-    settings = replace(settings, loop=checkpoint.split_global_batch(settings.loop, reference, ranks.world_size))
+    settings, resume_from = with_the_runs_batch(settings, ranks, folder)
     objective, messages = build(settings, corpus, ranks, fresh=resume_from is None)
     messages = [*lines, *messages]
     # The encoder that a run has trained itself as a language model is no start of the run.
@@ -202,6 +198,19 @@ def train_phase(
         ranks=ranks,
     )
     return run.train(resume_from), metrics
+
+
+def with_the_runs_batch(settings: PretrainSettings, ranks: Ranks, folder: Path) -> tuple[PretrainSettings, Path | None]:
+    """A phase of the run in `folder` -> the same with this rank's part of the global batch, and the checkpoint it resumes from (None: a fresh
+    start). A resumed run keeps its global batch, whatever the number of ranks is now: the last phase that of the first one."""
+    from electra.train import checkpoint
+
+    if not settings.resume:
+        return replace(settings, loop=checkpoint.split_global_batch(settings.loop, None, ranks.world_size)), None
+    places = (settings.output, *(folder / name for name in FIRST_PHASES))
+    own, *earlier = ranks.agree([checkpoint.latest_checkpoint(place) for place in places])
+    reference = own or next(filter(None, earlier), None)
+    return replace(settings, loop=checkpoint.split_global_batch(settings.loop, reference, ranks.world_size)), own
 
 
 def last_evaluation(phase: Path, step: int) -> dict[str, float]:
