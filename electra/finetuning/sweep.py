@@ -364,8 +364,8 @@ def _promote(chosen: SweepStep, score: float, best: Path, record: Path, settings
     name = str(chosen.folder.relative_to(settings.output))
     if not (mine := chosen.folder / "best").exists():
         known = atomic.read_json(record, dict).get("trial") if record.exists() else None
-        if known != name:
-            say(f"{best} stays the model of {known}: the weights of {name}, which is the best now, were removed when it was not")
+        if known is not None and known != name:
+            say(f"{best} is still the model of {known}: {name} is the best now, but its weights were removed earlier; run that trial again")
         return
     text = f"\nIt is the best of all trials of this task under `{settings.output.name}` on its dev set; the table there has every trial.\n"
     with open(mine / "README.md", "a", encoding="utf-8") as card:

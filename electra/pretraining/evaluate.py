@@ -279,7 +279,7 @@ def say_unused(settings: EvaluateSettings) -> None:
     given = [name for name in ("data", "num_examples", "seed", "sequence_length", "text") if name in config.typed(settings)]
     if given:
         flags = ", ".join(config.flag_name(name) for name in given)
-        say(f"{settings.corruption} exists and is used as it is: {flags} would make it; give another file for a new one")
+        say(f"{settings.corruption} exists and is reused, so {flags} has no effect; give another file name to make a new set")
 
 
 APPLY_TO_TEXTS = frozenset(("model", "data", "corruption", "against", "num_examples", "seed", "batch_size", "threads", "precision", "text", "json"))

@@ -158,7 +158,7 @@ def test_evaluation_and_a_fixed_corruption_set(shards: Path, tmp_path: Path, cap
     assert json.loads(capsys.readouterr().out) == made
     assert main([*evaluate, "--data", str(shards), "--num-examples", "3", "--corruption", str(fixed)]) == 0
     printed = capsys.readouterr()
-    assert json.loads(printed.out) == made and "is used as it is: --data, --num-examples, --sequence-length would make it" in printed.err
+    assert json.loads(printed.out) == made and "exists and is reused, so --data, --num-examples, --sequence-length has no effect" in printed.err
     assert {"generator_disc_auc", "generator_context_free_auc", "frequency_disc_auc"} <= set(made)
     fixed.write_bytes(fixed.read_bytes()[:200])
     assert main([*evaluate, "--corruption", str(fixed)]) == 2
