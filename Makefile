@@ -18,10 +18,10 @@ DEV_READY := $(VENV)/.dev-$(KEY)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One process per core: the tests run in parallel, each with one thread.
 SINGLE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
-PYTEST := $(SINGLE) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --durations=15
+PYTEST := $(SINGLE) $(BIN)/python -m pytest -n $(JOBS) --durations=15
 
 .DEFAULT_GOAL := install
-.PHONY: help install demo model test test-all check format docs audit wheel release-check bench fuzz browser node
+.PHONY: help install demo model test test-all check format docs audit wheel release-check bench speedrun fuzz browser node
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,11 +38,11 @@ demo: $(RUN_READY)  ## raw text -> language model -> what pre-training is worth 
 model: $(DEV_READY)  ## new bundled models, distilled from a public encoder: four to five hours on two cores, resumable (not run whole yet)
 	sh experiments/model.sh $(ARGS)
 
-test: check browser node  ## style, types, layers and the fast tests, with coverage
+test: check browser node  ## style, types, layers and the fast tests
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: check browser node  ## the same with the slow tests
-	$(PYTEST) $(ARGS)
+test-all: check browser node  ## the same with the slow tests, with coverage
+	$(PYTEST) --cov --cov-report=term $(ARGS)
 
 check: $(DEV_READY)  ## style, types, layers and documentation only
 	$(BIN)/ruff format --check .
@@ -79,6 +79,11 @@ release-check: $(DEV_READY)  ## sdist and wheel built, installed in an environme
 
 bench: $(DEV_READY)  ## every claim about speed measured with its peers, into bench/records/ (ARGS="--sections startup", ARGS=--help)
 	$(BIN)/python bench/run.py $(ARGS)
+
+SPEEDRUN ?= 1h
+SUBMISSION ?= mini
+speedrun: $(DEV_READY)  ## docs/speedrun.md: pre-training of a fixed budget, then its score (SPEEDRUN=15m, SUBMISSION=mini, ARGS="--seeds 1 2 3"); resumes
+	$(BIN)/python experiments/speedrun.py experiments/speedruns/$(SUBMISSION).toml --budget $(SPEEDRUN) --output runs/speedrun/$(SUBMISSION)-$(SPEEDRUN) $(ARGS)
 
 # Atheris chooses inputs by the coverage they reach; where it cannot be installed, inputs are mutated without it.
 ATHERIS := atheris==3.0.0

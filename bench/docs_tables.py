@@ -31,6 +31,8 @@ BENCH, EXPERIMENTS = "bench/records/", "experiments/records/"
 MACHINE = BENCH + "2026-11-22-amd-epyc-2-cores.json"
 RIVALS = BENCH + "2026-11-29-intel-xeon-2-cores.json"
 """With the named rivals of tokenizing."""
+VECTORS = BENCH + "2026-11-30-amd-epyc-2-cores.json"
+"""With those of vectors, re-rankers and classifiers."""
 PAIRED = "bench/records/2026-11-29-paired.json"
 SOAK = "bench/records/soak.json"
 COMMAND = "python bench/docs_tables.py"
@@ -700,7 +702,7 @@ def chinese(old: list[str]) -> list[str]:
 
 def sentence_models(task: str) -> list[str]:
     """Vectors or re-ranking, every candidate: latency by texts in a call, accuracy, memory."""
-    found = section("embedding", RIVALS)["tasks"][task]
+    found = section("embedding", VECTORS)["tasks"][task]
     sizes = list(found["summary"]["electra, PyTorch"])
     rows = []
     for name, candidate in found["candidates"].items():
@@ -725,6 +727,12 @@ def rerankers(old: list[str]) -> list[str]:
     return sentence_models("rerank")
 
 
+@maker("classifiers")
+def classifiers(old: list[str]) -> list[str]:
+    """Classes of sentences."""
+    return sentence_models("classify")
+
+
 @maker("few-labels")
 def few_labels(old: list[str]) -> list[str]:
     """Mean and standard deviation over draws of a few labels of each class."""
@@ -737,6 +745,40 @@ def few_labels(old: list[str]) -> list[str]:
             scores = [cell["methods"][method] for method in methods]
             rows.append((name, labels, f"{len(scores[0]['draws'])}", *(f"{percent(score['mean'])} ± {percent(score['sd'])}" for score in scores)))
     return table(("accuracy, dev", "labels of a class", "draws", *methods.values()), rows)
+
+
+@maker("speedrun")
+def speedrun(old: list[str]) -> list[str]:
+    """Recipes of the speedrun: mean over seeds, the best score first."""
+    path = EXPERIMENTS + "speedrun.json"
+    if not (ROOT / path).is_file():
+        return ["No run yet."]
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for row in record(path):
+        groups.setdefault((row["budget"], row["submission"]), []).append(row)
+
+    def mean(rows: list[Any], value: Callable[[Any], float | None], pattern: str) -> str:
+        values = [found for row in rows if (found := value(row)) is not None]
+        return pattern.format(statistics.mean(values)) if values else ""
+
+    lines = []
+    for (budget, name), rows in sorted(groups.items(), key=lambda item: (item[0][0], -statistics.mean(row["score"] for row in item[1]))):
+        spread = f" ± {statistics.stdev(row['score'] for row in rows):.2f}" if len(rows) > 1 else ""
+        rates = [max(rate for rate in row["gflop_per_second"].values() if rate) for row in rows]
+        cells = (
+            f"{mean(rows, lambda row: row['score'], '{:.2f}')}{spread}",
+            f"{len(rows)}",
+            mean(rows, lambda row: 100 * statistics.mean(row["sst2_whole"]["scores"]), "{:.1f}"),
+            mean(rows, lambda row: row["bits_per_character"], "{:.2f}"),
+            mean(rows, lambda row: row["corruption"].get("generator_auc"), "{:.3f}"),
+            mean(rows, lambda row: row["flops"] / 1e14, "{:.2f}"),
+            mean(rows, lambda row: row["seconds"] / 60, "{:.0f}"),
+            span(rates, "{:,.0f}"),
+            rows[0]["environment"]["commit"][:7],
+        )
+        lines.append((budget, f"`{name}`: {rows[0]['description']}", *cells))
+    header = ("budget", "recipe", "score", "seeds", "SST-2", "bits per character", "AUC", "10¹⁴ FLOPs", "minutes", "GFLOP/s of the machine", "commit")
+    return table(header, lines, left=2)
 
 
 @maker("sts-b")

@@ -4,7 +4,7 @@
     ELECTRA_DATA=../shared/data python experiments/few_labels.py --output runs/few --tasks sst2 --labels 16 --draws 1 --record runs/few/first.json
 
 Each cell is `electra finetune TASK --few-shot LABELS --seeds DRAWS --baselines`, scored on the whole dev set; of IMDb's 25,000 test reviews on 1,000, drawn
-once, read up to 256 tokens. The same command resumes: what is finished
+once, read up to 128 tokens. The same command resumes: what is finished
 stays, and more draws, labels or tasks are added. The record is written after each cell. English tasks start from --model (default: all-MiniLM-L6-v2, see
 public_encoder.py), Chinese ones from --chinese. What follows `--` is for every run, such as `-- --precision bf16`.
 """
@@ -32,7 +32,7 @@ IMDB_SHARE = 0.04
 """Of its test reviews: 1,000."""
 TASKS = {
     "sst2": ("glue/SST-2",),
-    "imdb": (IMDB, "--max-length", "256"),
+    "imdb": (IMDB, "--max-length", "128"),
     "chnsenticorp": ("clue/ChnSentiCorp",),
     "tnews": ("clue/FewCLUE/tnews", "--fold", "few_all"),
 }

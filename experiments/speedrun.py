@@ -1,11 +1,12 @@
-"""The encoder speedrun: raw text to one number, under fixed rules. Not run yet.
+"""The encoder speedrun: raw text to one number, under fixed rules (docs/speedrun.md).
 
     ELECTRA_DATA=../shared/data python experiments/speedrun.py experiments/speedruns/mini.toml --output runs/speedrun/mini           # an hour, then the score
     ELECTRA_DATA=../shared/data python experiments/speedrun.py experiments/speedruns/mini.toml --output runs/speedrun/mini-15m --budget 15m --seeds 1 2 3
 
 Rules. Only the texts of TEXTS are read, by their hashes; the vocabulary comes from them, and no public weights. The budget is in FLOPs by the count of `electra inspect` over all
-stages, so that a faster machine gains nothing but time; two CPU cores should take an hour. The number is the mean over the tasks of TASKS of the points that a short fine-tuning (at most
-10,000 examples, three seeds) gains over the best baseline without a network, at most ten of each. Recorded next to it: SST-2 from all its examples, and the areas on the fixed corruption set.
+stages, so that a faster machine gains nothing but time; two CPU cores should take an hour. A task's points are what the model has above the best baseline without a network, at most ten: of a
+short fine-tuning (at most 10,000 examples, three seeds); where PROBED names the task, the mean of those and of a linear probe's. The number is their mean over TASKS. Recorded next to it:
+SST-2 from all its examples, bits per character of sentences that no submission may train on, and the areas on the fixed corruption set.
 
 A submission is a TOML file: texts, flags of `electra vocab` and `electra prepare`, and one or several stages of `electra pretrain`, each with its share of the budget; a stage after the
 first starts from the one before (--init). The same command resumes; the record gets a row for each seed.
@@ -16,19 +17,27 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
+import re
 import statistics
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from flop_budget import tokens_for
 
 import electra
 from electra.cli import main as run_electra
+from electra.data.documents import read_documents
 from electra.data.tokenizer import load_tokenizer
+from electra.model.huggingface import load_checkpoint
+from electra.pretraining.evaluate import open_probe
+from electra.settings import WatchSettings
 from electra.storage import atomic
 from electra.train.run_log import read_metrics, run_environment
 
@@ -41,9 +50,11 @@ TEXTS = {
     "wikipedia-4": "9ca3b839b602bd0ca2fc7eb0b03f6c2927b69c387b699a32ac6b18dc434c446a",
     "wikipedia-5": "1cd729e3bcc7374ee33102d83290677acf8171582cf9d2d6a082b8c3bc89f59d",
     "wikipedia-6": "5b3eada460446a03de4e2f6e9a81c5209940a8b111d85632411b3881900077ce",
-    "wikipedia-7": "fda43987e5645c1a1c9257ab380d02f57b675d3168fc54917e75f1f320ecc9b1",
 }
 """English Wikipedia of 2015 (CC BY-SA 3.0), corpus-en/NAME.txt.xz -> sha256."""
+UNSEEN = {"wikipedia-7": "fda43987e5645c1a1c9257ab380d02f57b675d3168fc54917e75f1f320ecc9b1"}
+"""The text of the bits per character."""
+SENTENCES = 500
 BUDGETS = {"1h": 4.0e14, "15m": 1.0e14}
 """FLOPs: what `mini` does in an hour of two cores, and a quarter of that."""
 TASKS = {
@@ -55,6 +66,8 @@ TASKS = {
     "rte": "--data glue/RTE",
 }
 """Task -> its flags; files below $ELECTRA_DATA."""
+PROBED = ("sst2", "cola", "mrpc", "rte")
+"""Tasks of classes, which `electra pretrain --probe` knows."""
 FINE_TUNING = "--preset mini --epochs 3 --max-train-examples 10000 --seeds 3 --baselines".split()
 WHOLE_SST2 = "--preset mini --epochs 2 --seeds 3 --baselines".split()
 MOST_POINTS = 10.0
@@ -67,15 +80,17 @@ def run(*words: object) -> None:
         sys.exit(code)
 
 
-def checked_texts(names: list[str]) -> list[Path]:
+def checked_texts(names: Iterable[str], allowed: dict[str, str]) -> list[Path]:
     """The files of the rules, with their hashes."""
     found = []
     for name in names:
-        if name not in TEXTS:
-            sys.exit(f"speedrun: unknown text '{name}'; the rules allow {', '.join(TEXTS)}")
+        if name not in allowed:
+            sys.exit(f"speedrun: unknown text '{name}'; the rules allow {', '.join(allowed)}")
         path = DATA / "corpus-en" / f"{name}.txt.xz"
-        if (given := hashlib.sha256(path.read_bytes()).hexdigest()) != TEXTS[name]:
-            sys.exit(f"speedrun: {path} has the hash {given}, the rules say {TEXTS[name]}; get the file again")
+        if not path.is_file():
+            sys.exit(f"speedrun: {path} not found; set ELECTRA_DATA to the folder of corpus-en and glue")
+        if (given := hashlib.sha256(path.read_bytes()).hexdigest()) != allowed[name]:
+            sys.exit(f"speedrun: {path} has the hash {given}, the rules say {allowed[name]}; get the file again")
         found.append(path)
     return found
 
@@ -108,10 +123,43 @@ def fine_tuned(model: str, folder: Path, task: str, flags: list[str], threads: l
     return {"metric": metric, "scores": found["metrics"][metric]["each"], "baseline": baseline}
 
 
-def score(rows: dict[str, dict[str, Any]]) -> float:
-    """The number: the mean over tasks of points above the best baseline, at most `MOST_POINTS` of each."""
-    gains = [100 * (statistics.mean(row["scores"]) - row["baseline"]) for row in rows.values()]
-    return statistics.mean(min(MOST_POINTS, gain) for gain in gains)
+def probed(model: str, task: str) -> float:
+    """A task's metric by a linear probe."""
+    start = load_checkpoint(model, "encoder")
+    watch = WatchSettings(probe=task, probe_data=DATA / TASKS[task].split()[1])
+    probe = open_probe(watch, load_tokenizer(start.path), start.encoder, torch.device("cpu"), "fp32")
+    assert probe is not None
+    return probe()[f"probe_{task}"]
+
+
+def bits_per_character(model: str) -> float | None:
+    """The pseudo-log-likelihood of fixed sentences by the submission's masked LM, which an ELECTRA's generator is; None where it has none."""
+    sentences: list[str] = []
+    for document in read_documents([str(path) for path in checked_texts(UNSEEN, UNSEEN)], documents="blank-line"):
+        sentences += [line.strip() for line in document.lines if re.fullmatch(r"[A-Z].{80,200}[.]", line.strip())][:1]
+        if len(sentences) == SENTENCES:
+            break
+    try:
+        found = electra.load(model, device="cpu").score(sentences)
+    except electra.UserError:
+        return None
+    return -sum(text.score for text in found) / math.log(2) / sum(map(len, sentences))
+
+
+def points(row: dict[str, Any]) -> float:
+    """A task's points above the best baseline, at most `MOST_POINTS`."""
+    values = [statistics.mean(row["scores"]), *([row["probe"]] if "probe" in row else [])]
+    return statistics.mean(min(MOST_POINTS, 100 * (value - row["baseline"])) for value in values)
+
+
+def matmul_rates(threads: int) -> dict[str, float | None]:
+    """GFLOP/s of this machine's matrix products, as `make bench` measures them; None for products that it does not have."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+    from machine_limits import KINDS, SHAPES, products
+
+    torch.set_num_threads(threads or torch.get_num_threads())
+    found = {kind: products(kind, SHAPES["layer of small"], 1.0, "cpu") for kind in KINDS}
+    return {kind: None if values is None else statistics.median(values) / 1e9 for kind, values in found.items()}
 
 
 def corrupted_words(output: Path) -> Path:
@@ -134,7 +182,7 @@ def main() -> None:
     options = parser.parse_args()
     submission = tomllib.loads(options.submission.read_text(encoding="utf-8"))
     threads, output = ["--threads", str(options.threads)], options.output
-    texts, shards = checked_texts(submission["texts"]), output / "shards"
+    texts, shards = checked_texts(submission["texts"], TEXTS), output / "shards"
     if not (output / "vocab").exists():
         run("vocab", *texts, "--documents", "blank-line", *submission["vocabulary"], "--output", output / "vocab")
     if not (shards / "manifest.json").exists():
@@ -144,16 +192,19 @@ def main() -> None:
         spent = pretrained(submission, folder, shards, BUDGETS[options.budget], seed, threads)
         model = spent.pop("model")
         rows = {task: fine_tuned(model, folder / "tasks" / task, task, FINE_TUNING, threads) for task in TASKS}
+        rows |= {task: rows[task] | {"probe": probed(model, task)} for task in PROBED}
         row = {
             "submission": options.submission.stem,
             "description": submission["description"],
             "budget": options.budget,
             "seed": seed,
-            "score": score(rows),
+            "score": statistics.mean(map(points, rows.values())),
             **spent,
             "tasks": rows,
+            "bits_per_character": bits_per_character(model),
             "sst2_whole": fine_tuned(model, folder / "tasks" / "sst2-whole", "sst2", WHOLE_SST2, threads),
             "corruption": dict(electra.evaluate(model, corruption=corrupted_words(output)).metrics),
+            "gflop_per_second": matmul_rates(options.threads),
             "environment": run_environment(),
         }
         known = json.loads(options.record.read_text(encoding="utf-8")) if options.record.exists() else []

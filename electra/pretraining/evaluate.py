@@ -41,7 +41,6 @@ from electra.model.objectives import (
     ReplacedTokenObjective,
     ReplaceMaskedLM,
 )
-from electra.model.pretraining_models import main_network
 from electra.settings import DataSettings, EvaluateSettings, ObjectiveSettings, PretrainSettings, WatchSettings
 from electra.storage import resolve
 from electra.tasks.input_spec import PRETRAINING, recorded
@@ -473,7 +472,7 @@ def read_probe(settings: WatchSettings) -> ProbeData | None:
 def open_probe(
     settings: WatchSettings,
     tokenizer: Tokenizer,
-    objective: PretrainingObjective,
+    encoder: Encoder,
     device: torch.device,
     precision: str,
     sequence_length: int = MAX_LENGTH,
@@ -490,7 +489,6 @@ def open_probe(
     known, unseen = (task.featurize(examples, tokenizer, min(MAX_LENGTH, sequence_length), head) for examples in (data.train, data.dev))
 
     def probe() -> dict[str, float]:
-        encoder = main_network(objective).encoder
         layer = fitted_layer(mean_states(encoder, known, device, precision), [feature.label for feature in known], len(head.labels))
         logits = layer(mean_states(encoder, unseen, device, precision))
         # Decoded and scored as by `electra evaluate`: the task's own functions.

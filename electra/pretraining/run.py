@@ -162,7 +162,7 @@ def train_phase(
     start = start_recorded(folder, messages if starts else [], ranks)
     measured = held_out(spec_of_run(settings), corpus.shards, corpus.tokenizer)
     length, precision = settings.data.sequence_length, settings.loop.precision
-    probe = open_probe(settings.watch, corpus.tokenizer, objective, ranks.device, precision, length)
+    probe = open_probe(settings.watch, corpus.tokenizer, pretraining_models.main_network(objective).encoder, ranks.device, precision, length)
     several = settings.output != folder or spent
     name = LAST_PHASE if spent else FIRST_PHASES.get(settings.output.name, LAST_PHASE)
     phase = Phase(name=name, run=folder, before=spent or {}) if several else None

@@ -146,7 +146,9 @@ def test_the_probe_reads_what_mean_states_know(shards: Path, sentiment: Path) ->
     corpus = setup.open_corpus(settings_of(shards))
     tokenizer = corpus.tokenizer
     objective, _ = setup.build(settings_of(shards), corpus, CPU, fresh=True)
-    measure = evaluate.open_probe(WatchSettings(probe="SST-2", probe_data=sentiment), tokenizer, objective, CPU.device, "fp32")
+    measure = evaluate.open_probe(
+        WatchSettings(probe="SST-2", probe_data=sentiment), tokenizer, pretraining_models.main_network(objective).encoder, CPU.device, "fp32"
+    )
     assert measure is not None
     objective.train()
     # One word of four decides, and random states still hold words apart.
@@ -187,7 +189,7 @@ def test_the_probe_answers_and_scores_as_evaluate_does(name: str, truncate: str,
     train, dev = examples(80, head.labels[-2:]), examples(60, head.labels)
     monkeypatch.setattr(evaluate, "read_probe", lambda _: evaluate.ProbeData(task=task, head=head, train=train, dev=dev))
     objective, _ = setup.build(settings_of(shards), corpus, CPU, fresh=True)
-    measure = evaluate.open_probe(WatchSettings(), corpus.tokenizer, objective, CPU.device, "fp32", 32)
+    measure = evaluate.open_probe(WatchSettings(), corpus.tokenizer, pretraining_models.main_network(objective).encoder, CPU.device, "fp32", 32)
     assert measure is not None
     encoder = pretraining_models.main_network(objective).encoder
     known = task.featurize(train, corpus.tokenizer, 32, head)
