@@ -21,6 +21,7 @@ import functools
 import json
 import os
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -263,13 +264,14 @@ def pretrain(preset: Place | PretrainSettings | None = None, **arguments: Unpack
         **arguments: as flags of `electra pretrain`; `data` and `output` are required, unless a run is resumed.
 
     Raises:
+        KeyboardInterrupt: Ctrl-C stopped it; what was done is saved, and `resume=RUN` continues.
         UserError: settings, data or weights that do not fit together; nothing was written.
     """
     settings = _settings(PretrainSettings, "pretrain", "preset", preset, arguments)
     require("torch", "train")
     from electra.pretraining import run
 
-    return run.pretrain(settings)
+    return _unless_stopped(run.pretrain(settings), preset)
 
 
 def finetune(task: str | FinetuneSettings | None = None, **arguments: Unpack[FinetuneArguments]) -> FinetuneResult:
@@ -280,6 +282,7 @@ def finetune(task: str | FinetuneSettings | None = None, **arguments: Unpack[Fin
         **arguments: as flags of `electra finetune`; `model` and `output` are required, unless a run is resumed.
 
     Raises:
+        KeyboardInterrupt: Ctrl-C stopped it; what was done is saved, and `resume=RUN` continues.
         UserError: anything wrong with the settings, the files or the model.
     """
     settings = _settings(FinetuneSettings, "finetune", "task", task, arguments)
@@ -287,10 +290,28 @@ def finetune(task: str | FinetuneSettings | None = None, **arguments: Unpack[Fin
     from electra.finetuning import sweep, trainer
 
     if not sweep.is_many(settings):
-        return trainer.finetune(settings)
+        return _unless_stopped(trainer.finetune(settings), task)
     if "+" in settings.task:
         raise UserError(f"{settings.task} is one network; --workers, --engine and --search are for single tasks")
-    return sweep.run(settings)
+    return _unless_stopped(sweep.run(settings), task)
+
+
+Stoppable = TypeVar("Stoppable", "PretrainResult", FinetuneResult)
+
+
+def _unless_stopped(result: Stoppable, given: object) -> Stoppable:
+    """The result of a run that was not stopped. Ctrl-C, and Stop in a notebook, end the caller's code as they end any other call; the commands,
+    which give settings, end by themselves.
+
+    Raises:
+        KeyboardInterrupt: SIGINT stopped it; what was done is saved.
+        SystemExit: another signal did; 128 + its number.
+    """
+    if not result.signal or isinstance(given, config.Settings):
+        return result
+    if result.signal == signal.SIGINT:
+        raise KeyboardInterrupt("stopped and saved; continue with resume=RUN")
+    raise SystemExit(128 + result.signal)
 
 
 # ---- use and measure ----

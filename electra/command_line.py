@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import os
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -287,6 +288,11 @@ def from_arguments(cls: type, arguments: Mapping[str, Any], where: str) -> Any:
             continue
         if many and (isinstance(value, str | Path) or not isinstance(value, Sequence)):
             value = [value]
+        if plain in (str, Path):
+            for each in value if many else [value]:
+                if not isinstance(each, str | os.PathLike | int | float):
+                    remedy = "save it first (a data frame: to_parquet; a data set: save_to_disk) and give the path"
+                    raise UserError(f"{where}: {name} is a {type(each).__name__}, expected text or a path; {remedy}")
         if plain is str:
             value = [str(each) for each in value] if many else str(value) if isinstance(value, Path) else value
         functools.reduce(lambda table, section: table.setdefault(section, {}), path[:-1], above)[path[-1]] = value

@@ -383,7 +383,7 @@ def resumed(cls: type, run: Path, typed: dict[str, Any], where: str) -> Any:
     for path, _, field in leaves(cls):
         old, new = (functools.reduce(getattr, path, settings) for settings in (before, after))
         value: Any = functools.reduce(lambda table, name: table.get(name, {}), path[:-1], typed).get(path[-1])
-        if value is None or old == new or field.name == "resume" or (isinstance(old, str) and os.path.abspath(str(new)) == old):
+        if value is None or old == new or field.name == "resume" or (isinstance(old, str | Path) and os.path.abspath(str(new)) == str(old)):
             continue
         if field.name not in changeable:
             allowed = [flag_name(name) for name in changeable if name not in ("resume", folder)]

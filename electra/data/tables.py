@@ -42,6 +42,8 @@ LONGEST_LINE = 64 << 20
 BATCH_ROWS = 256
 """Rows of parquet and arrow held at a time."""
 
+_EXCEL_HINT = re.compile(r'"?sep=([,;\t|])"?\s*')
+"""The first line by which Excel is told the separator."""
 _HEADED = re.compile(r"\.(csv|tsv)\b", re.IGNORECASE)
 """In the names of files whose first line names the columns."""
 
@@ -236,14 +238,22 @@ def rows_below_header(name: str | Path, lines: Iterator[tuple[int, list[str]]]) 
 
 def _csv_rows(file: str | Path, wanted: Collection[str]) -> Iterator[tuple[int, Row]]:
     lines = numbered_lines(file, any_end=True)
-    number, header = next(((number, line) for number, line in lines if line.strip(" \t\r\n")), (1, ""))
-    records = _records(chain([(number, header)] if header else [], lines), named(file), _separator(header, wanted), number)
-    yield from rows_below_header(named(file), records)
+    number, header, separator = _header(lines, wanted)
+    yield from rows_below_header(named(file), _records(chain([(number, header)] if header else [], lines), named(file), separator, number))
 
 
 def csv_separator(file: str | Path, wanted: Collection[str]) -> str:
     """The separator of a csv file, as `read_rows` finds it."""
-    return _separator(next((line for _, line in numbered_lines(file, any_end=True) if line.strip(" \t\r\n")), ""), wanted)
+    return _header(numbered_lines(file, any_end=True), wanted)[2]
+
+
+def _header(lines: Iterator[tuple[int, str]], wanted: Collection[str]) -> tuple[int, str, str]:
+    """The lines of a csv file -> number and text of its header, and the separator; the iterator then stands behind the header."""
+    filled = ((number, line) for number, line in lines if line.strip(" \t\r\n"))
+    number, header = next(filled, (1, ""))
+    if hint := _EXCEL_HINT.fullmatch(header):
+        return *next(filled, (number, "")), hint[1]
+    return number, header, _separator(header, wanted)
 
 
 def _separator(header: str, wanted: Collection[str]) -> str:
@@ -430,6 +440,12 @@ def arrow_schema(file: str | Path) -> Any:
         return None
     with _open_arrow(parts(path)[0], kind) as reader:
         return reader.schema_arrow if kind == "parquet" else reader.schema
+
+
+def class_names(path: Path, column: str) -> list[str]:
+    """The names of a column of a `datasets.ClassLabel`, in their order; none of another column or table."""
+    schema = arrow_schema(path)
+    return [] if schema is None else [*map(str, _class_names(schema).get(column, ()))]
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ for a task. Flags override all of it.
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +26,10 @@ LENGTHS = ("num_train_steps", *config.INSTEAD_OF["num_train_steps"])
 """The settings that give the length of a run, instead of epochs."""
 CALIBRATED = ("classification", "multilabel")
 """Kinds of heads with probabilities that --calibrate fits."""
+RANDOM = "random:"
+"""Prefix of --model for random weights in a checkpoint's shape."""
+DATA_FILE = "data.json"
+"""In a run: task -> split -> a hash of its examples."""
 ONE_TASK = ("teacher", "class_weights", "fold", "few_shot")
 """Settings that several tasks cannot share."""
 
@@ -130,7 +135,27 @@ def recorded_values(settings: FinetuneSettings, input_specs: Mapping[str, Mappin
     """
     own = {task: {name: value for name, value in spec.items() if value != getattr(settings, name)} for task, spec in input_specs.items()}
     own = {task: spec for task, spec in own.items() if spec}
-    return config.to_values(replace(settings, resume=False)) | ({"for_task": own} if own else {})
+    return with_absolute_paths(config.to_values(replace(settings, resume=False)) | ({"for_task": own} if own else {}))
+
+
+PLACES = ("data", "train", "dev", "output", "model", "teacher", "unlabelled", "pretraining_data")
+"""Settings that may be paths."""
+
+
+def with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values of a run's settings -> the same with absolute paths, so that it can be resumed from another working directory."""
+
+    def absolute(name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [absolute(name, each) for each in value]
+        prefix = RANDOM if str(value).startswith(RANDOM) else ""
+        place = Path(str(value).removeprefix(prefix))
+        return f"{prefix}{place.absolute()}" if name == "output" or place.exists() else value
+
+    return {
+        name: with_absolute_paths(value) if isinstance(value, Mapping) else absolute(name, value) if name in PLACES else value
+        for name, value in values.items()
+    }
 
 
 def check_same_run(output: Path, before: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str] = CHANGE_ON_RESUME) -> None:
@@ -144,7 +169,8 @@ def check_same_run(output: Path, before: Mapping[str, Any], now: Mapping[str, An
     before, now = ({name: value for name, value in config.flatten(values).items() if value not in ([], ())} for values in (before, now))
     before = {name: value for name, value in now.items() if name in defaults and value == defaults[name]} | before
     for name in sorted((before.keys() | now.keys()) - set(may_change)):
-        if before.get(name) != now.get(name):
+        one, other = before.get(name), now.get(name)
+        if one != other and not (isinstance(one, str) and isinstance(other, str) and os.path.abspath(one) == os.path.abspath(other)):
             raise UserError(
                 f"{output} began with {name} = {before.get(name)}, now it is {now.get(name)}; repeat its flags, or choose another --output"
             )
@@ -203,7 +229,8 @@ BALANCED = "balanced"
 
 
 def check_class_weights(text: str | None, head: Head) -> list[float] | None:
-    """The value of --class-weights -> weights in the order of the head's labels; None where it is unset or 'balanced'.
+    """The value of --class-weights -> weights in the order of the head's labels, 1 of a class that 'name=weight' leaves out; None where it is unset
+    or 'balanced'.
 
     Raises:
         UserError: the task is no classification, another number of weights than classes, or a weight that is not above zero.
@@ -214,7 +241,13 @@ def check_class_weights(text: str | None, head: Head) -> list[float] | None:
         raise UserError(f"--class-weights is for classification; this task's label is of kind {head.kind}, leave it out")
     if text == BALANCED:
         return None
-    weights = [number(part.strip(), "--class-weights", remedy=f"give '{BALANCED}' or numbers such as 1,2.5") for part in text.split(",")]
+    parts = [part.rpartition("=") for part in text.split(",")]
+    weights = [number(weight.strip(), "--class-weights", remedy=f"give '{BALANCED}' or numbers such as 1,2.5") for _, _, weight in parts]
+    if all(equals for _, equals, _ in parts):
+        named = dict(zip((name.strip() for name, _, _ in parts), weights, strict=True))
+        if unknown := [name for name in named if name not in head.labels]:
+            raise UserError(f"--class-weights {text}: no class '{unknown[0]}'; known: {', '.join(head.labels[:20])}")
+        weights = [named.get(label, 1.0) for label in head.labels]
     if len(weights) != len(head.labels):
         raise UserError(
             f"--class-weights {text}: {len(weights)} weights for {len(head.labels)} classes ({', '.join(head.labels[:20])}); give one each"

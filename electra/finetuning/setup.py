@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from electra.errors import UserError
 from electra.finetuning import distillation, few_shot, retrieval
 from electra.finetuning.hyperparameters import (
     CALIBRATED,
+    DATA_FILE,
+    RANDOM,
     check_class_weights,
     check_same_run,
     check_together,
@@ -30,6 +33,7 @@ from electra.inference.embeddings import read_modules
 from electra.model.huggingface import Checkpoint, load_checkpoint
 from electra.model.task_models import check_layers
 from electra.settings import FinetuneSettings
+from electra.settings.finetune import CHANGE_ON_RESUME
 from electra.storage import atomic
 from electra.storage.resolve import modules_folder, unused_modules
 from electra.tasks import data_warnings, input_spec, question_answering
@@ -40,9 +44,6 @@ from electra.tasks.text_tasks import choose_examples, hold_out, swapped_copies
 from electra.train.checkpoint import split_global_batch
 from electra.train.distributed import Ranks
 from electra.train.run_log import check_loggers
-
-RANDOM = "random:"
-"""Prefix of --model for random weights in a checkpoint's shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,8 @@ class FinetuneInputs:
     """Where the weights come from."""
     tokenizer: Tokenizer
     tasks: Mapping[str, TaskData]
+    hashes: Mapping[str, Mapping[str, str]]
+    """Task -> split -> a hash of its examples."""
     warnings: Sequence[str]
 
     @property
@@ -146,8 +149,10 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         whole = retrieval.resolve(whole, *read[settings.task][1:], start)
     specs = {name: {key: getattr(own[name], key) for key in ("max_length", *input_spec.OPTIONS)} for name in names}
     recorded = recorded_values(whole, specs)
+    hashes = {name: {"train": examples_hash(training), "dev": examples_hash(dev)} for name, (_, training, dev) in read.items()}
     if (path := settings.output / "config.toml").exists():
-        check_same_run(settings.output, config.read_toml(path), recorded)
+        known = check_same_data(settings.output, hashes)
+        check_same_run(settings.output, config.read_toml(path), recorded, CHANGE_ON_RESUME - (set() if known else {"data", "train", "dev"}))
     tasks, warnings = {}, pooling_lines(settings.model, start.path, {head_form("mean", head) for head in heads.values()}, whole.head)
     for name, (task, training, dev) in read.items():
         task = with_scheme(resolve_metric(task, heads[name]), training)
@@ -168,12 +173,40 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         else:
             warnings.append(data_warnings.start_line(settings.model, start.hf_config, task, heads[name], chosen.head))
         warnings += scheme_lines(task, heads[name])
+        if weights := tasks[name].class_weights:
+            shown = ", ".join(f"{label} {weight:.4g}" for label, weight in zip(heads[name].labels[:20], weights, strict=False))
+            warnings.append(f"{name}: class weights: {shown}{', ...' if len(weights) > 20 else ''}")
         warnings += [f"{name}: not calibrated, since its answers are no classes of texts"] if whole.calibrate > calibrate else []
         found = data_warnings.data_lines(training, dev, heads[name], settings.pretraining_data)
         found += data_warnings.unknown_lines({"training set": training, "dev set": dev}, tokenizer)
         found += few_shot.lines(name, training, heads[name], whole.few_shot) if whole.few_shot else []
         warnings += found if len(names) == 1 else [at_start(f"{name}: ", line) for line in found]
-    return FinetuneInputs(settings=whole, recorded=recorded, start=start, tokenizer=tokenizer, tasks=tasks, warnings=warnings)
+    return FinetuneInputs(settings=whole, recorded=recorded, start=start, tokenizer=tokenizer, tasks=tasks, hashes=hashes, warnings=warnings)
+
+
+def examples_hash(examples: Sequence[Example]) -> str:
+    """SHA-256 of all that is read of a split."""
+    found = hashlib.sha256()
+    for e in examples:
+        found.update(repr((e.id, e.text, e.text_pair, e.negatives, e.scores, e.label, e.words, e.answers)).encode("utf-8", "surrogatepass"))
+    return found.hexdigest()
+
+
+def check_same_data(run: Path, hashes: Mapping[str, Mapping[str, str]]) -> bool:
+    """Check that a run that is resumed began with the same examples -> whether it says with which (not in version 0.1).
+
+    Raises:
+        UserError: it began with others.
+    """
+    if not (file := run / DATA_FILE).exists():
+        return False
+    before = atomic.read_json(file, dict)
+    for name, splits in hashes.items():
+        for split, found in splits.items():
+            known = before.get(name)
+            if isinstance(known, dict) and known.get(split, found) != found:
+                raise UserError(f"{run} began with other {split} examples of {name}: give the files it began with, or choose another --output")
+    return True
 
 
 def pooling_lines(model: str, encoder: Path, possible: Collection[str], head: str) -> list[str]:

@@ -17,7 +17,7 @@ import json
 import shutil
 import statistics
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,11 @@ from electra.command_runner import SIGNALLED, CommandRunner, Ended, Step, Stoppe
 from electra.errors import UserError, did_you_mean, require
 from electra.finetuning import results_table
 from electra.finetuning.baselines import baseline_scores
-from electra.finetuning.hyperparameters import CALIBRATED, check_same_run, head_form
+from electra.finetuning.hyperparameters import CALIBRATED, DATA_FILE, check_same_run, head_form, with_absolute_paths
 from electra.finetuning.results import FinetuneResult
 from electra.finetuning.results_table import Point, SweepStep
 from electra.settings import FinetuneSettings, SuiteSettings
+from electra.settings.finetune import CHANGE_ON_RESUME
 from electra.settings.sections import check_ray_address
 from electra.storage import atomic
 from electra.tasks.clue import has_folds
@@ -72,14 +73,18 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
     from electra.finetuning import setup
 
     found, missing = find_tasks(settings)
+    hashes: Mapping[str, Mapping[str, str]] = {}
     search = with_methods(settings, settings.suite.search or recorded_search(settings))
     trials = plan(settings, found, read_search(search))
     suite, left = settings.suite, sum(not trial.done for trial in trials)
     places = find_places(left, workers=suite.workers, threads=settings.loop.threads, device=settings.loop.device, ray=suite.engine == "ray")
     if left and settings.task not in suites():
         # A suite reports a task that cannot be read and continues with the others; here nothing would be left to do.
-        setup.read_inputs(from_command_line(FinetuneSettings, trials[0].argv[1:], "electra finetune"))
-    write_config(settings, search)
+        hashes = setup.read_inputs(from_command_line(FinetuneSettings, trials[0].argv[1:], "electra finetune")).hashes
+        setup.check_same_data(settings.output, hashes)
+    write_config(settings, search, same_data=check_one_data(trials))
+    if hashes:
+        atomic.write_text(settings.output / DATA_FILE, json.dumps(hashes, indent=1) + "\n")
     for name in missing:
         say(f"{name}: not found under {settings.data}")
 
@@ -97,6 +102,7 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
             if settings.suite.baselines:
                 write_baselines(settings, trials)
             runner.run_processes(places, ray_address=suite.ray_address)
+            check_one_data(trials)
             for task in dict.fromkeys(trial.task for trial in trials):
                 keep_best([trial for trial in trials if trial.task == task], settings, ended=True)
             results = results_table.write(settings, trials, runner.outcomes, missing)
@@ -132,8 +138,26 @@ def with_methods(settings: FinetuneSettings, search: Sequence[str]) -> tuple[str
     return (*search, f"{METHODS}=contrastive,fine-tune,frozen")
 
 
-def write_config(settings: FinetuneSettings, search: Sequence[str]) -> None:
+def check_one_data(trials: Sequence[SweepStep]) -> bool:
+    """Check that all trials of a task learned from the same examples, as far as they have begun -> whether all say from which (not in version 0.1).
+
+    Raises:
+        UserError: two did not.
+    """
+    found: dict[str, tuple[Path, Any]] = {}
+    begun = [trial for trial in trials if (trial.folder / "config.toml").exists()]
+    for trial in begun:
+        if (file := trial.folder / DATA_FILE).exists():
+            folder, hashes = found.setdefault(trial.task, (trial.folder, atomic.read_json(file, dict)))
+            if atomic.read_json(file, dict) != hashes:
+                raise UserError(f"{trial.folder} began with other examples of {trial.task} than {folder}; choose another --output")
+    return all((trial.folder / DATA_FILE).exists() for trial in begun)
+
+
+def write_config(settings: FinetuneSettings, search: Sequence[str], *, same_data: bool) -> None:
     """RUN/config.toml: the settings that were given (what was not is chosen per task, and is in each trial's config.toml).
+
+    `same_data`: whether the trials' examples are known to be the same, so that their files may be at another place.
 
     Raises:
         UserError: the run being resumed was started with other settings, or without trials.
@@ -155,8 +179,9 @@ def write_config(settings: FinetuneSettings, search: Sequence[str]) -> None:
         values["suite"] = {**values.get("suite", {}), "search": list(search)}
     if path.exists():
         defaults = config.flatten(config.to_values(FinetuneSettings(task="", model="", output=Path())))
-        check_same_run(settings.output, defaults | config.flatten(config.read_toml(path)), config.to_values(settings))
-    atomic.write_text(path, tomli_w.dumps(values))
+        may_change = CHANGE_ON_RESUME - (set() if same_data else {"data", "train", "dev"})
+        check_same_run(settings.output, defaults | config.flatten(config.read_toml(path)), config.to_values(settings), may_change)
+    atomic.write_text(path, tomli_w.dumps(with_absolute_paths(values)))
 
 
 def write_baselines(settings: FinetuneSettings, trials: Sequence[SweepStep]) -> None:

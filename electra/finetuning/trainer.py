@@ -40,7 +40,7 @@ from torch import nn
 from electra.contracts import Example, Features, Head, Prediction
 from electra.data.task_batches import FeatureStream, evaluation_batches, task_stream
 from electra.finetuning import few_shot, retrieval
-from electra.finetuning.hyperparameters import has_fitted_head, mixing_power, plan_steps
+from electra.finetuning.hyperparameters import DATA_FILE, RANDOM, has_fitted_head, mixing_power, plan_steps
 from electra.finetuning.results import (
     AVERAGE,
     FinetuneResult,
@@ -54,7 +54,7 @@ from electra.finetuning.results import (
     summarize,
     write_seed,
 )
-from electra.finetuning.setup import RANDOM, FinetuneInputs, TaskData, for_ranks, of_seed, read_inputs
+from electra.finetuning.setup import FinetuneInputs, TaskData, for_ranks, of_seed, read_inputs
 from electra.model.encoder import Encoder, parameter_depth
 from electra.model.huggingface import reinitialize, save_checkpoint, with_dropout
 from electra.model.similarity import SimilarityObjective
@@ -106,6 +106,7 @@ def finetune(settings: FinetuneSettings) -> FinetuneResult:
         if ranks.first:
             atomic.remove_partial(output)
             atomic.write_text(output / "config.toml", tomli_w.dumps(inputs.recorded))
+            atomic.write_text(output / DATA_FILE, json.dumps(inputs.hashes, indent=1) + "\n")
             for line in inputs.warnings:
                 say(line)
         signal = None

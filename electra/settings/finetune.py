@@ -26,6 +26,7 @@ def mixing(text: str) -> str:
 
 CHANGE_ON_RESUME = {"seeds", "resume", "json", "output", "device", "threads", "log_every", "checkpoint_every", "keep_checkpoints", "keep_steps"}
 CHANGE_ON_RESUME |= {"workers", "engine", "ray_address", "search", "baselines", "pretraining_data", "log_to", "log_project"}
+CHANGE_ON_RESUME |= {"data", "train", "dev"}  # other places of the same examples: `data.json` of the run has their hashes
 """Settings of fine-tuning that may change when a run is resumed. Finished seeds have the others, also those that a pre-training may change."""
 
 
@@ -162,7 +163,7 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
     truncate: Literal["head", "tail", "head-tail", "windows"] = "head"
     """Part of a longer text to read: its beginning, its end, a quarter and three quarters from these, or all of it in overlapping windows."""
     class_weights: str | None = flag(None, advanced=True)
-    """Class weights for the loss: 'balanced' or comma-separated; default: none."""
+    """Class weights for the loss: 'balanced', numbers in the order of the model's labels (1,2.5), or name=weight; default: none."""
     freeze_layers: int | None = flag(None, minimum=0, advanced=True)
     """Freeze the embeddings and the first N layers (0: embeddings only); default: train all."""
     freeze_encoder_epochs: float = flag(0.0, minimum=0, advanced=True)

@@ -1,25 +1,44 @@
 """Custom tasks (`own`) from tables (`electra.data.tables`), by the names of their columns or of nested fields (review.text).
 
-Integers of a `datasets.ClassLabel` become its names. A row without a text or label (null, NaN, an empty label) is refused; 1 and 1.0 are one
-label. Several labels are in one column, with separators or as a list, or in one column of 0 and 1 for each.
+Integers of a `datasets.ClassLabel` become its names, and the classes keep its order. A row without a text or label (null, NaN, an empty label) is
+refused; 1 and 1.0 are one label. Several labels are in one column, with separators or as a list, or in one column of 0 and 1 for each.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from electra.contracts import Example, Head, Label, Task
-from electra.data.tables import COMPRESSIONS, SUFFIXES, cell, column_in, is_missing, is_saved, read_rows, string_cell, text_cell
+from electra.data.tables import (
+    COMPRESSIONS,
+    SUFFIXES,
+    cell,
+    class_names,
+    column_in,
+    csv_separator,
+    is_missing,
+    is_saved,
+    read_rows,
+    string_cell,
+    table_format,
+    text_cell,
+)
 from electra.errors import UserError, parse_json
 from electra.storage import atomic
 from electra.tasks import metrics
 from electra.tasks.input_spec import COLUMNS
 from electra.tasks.tag_schemes import marks_spans
 from electra.tasks.text_tasks import TEXT_OPTIONS, decode_texts, featurize_texts, number
+
+ZERO_ONE = frozenset(("0", "1", "True", "False"))
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +76,14 @@ def own_task(columns: Columns, files: Mapping[str, Path] | None = None) -> Task:
     'auto' it is known after `resolve_metric`, from the training examples.
     """
 
+    declared: list[str] = []
+
     def read(data: Path, split: str) -> list[Example]:
-        return list(read_examples(split_file(Path(data), split, files=files), columns, split))
+        path = split_file(Path(data), split, files=files)
+        examples = list(read_examples(path, columns, split))
+        if split == "train":
+            declared[:] = map(label_name, class_names(path, columns.label))
+        return examples
 
     return Task(
         name="own",
@@ -66,7 +91,7 @@ def own_task(columns: Columns, files: Mapping[str, Path] | None = None) -> Task:
         read=read,
         featurize=featurize_texts,
         options=TEXT_OPTIONS | {COLUMNS: columns.record()},
-        head=lambda examples: find_head(examples, columns),
+        head=lambda examples: find_head(examples, columns, declared),
         decode=decode_texts,
         score=metrics.score_own,
         main_metric={"regression": "pearson", "multilabel": "micro_f1"}.get(columns.kind, "accuracy"),
@@ -97,6 +122,11 @@ def split_file(data: Path, split: str, suffixes: Sequence[str] = SUFFIXES, files
     found = [path for name in names if is_saved(path := data / name)]
     packed = ("", *COMPRESSIONS) if suffixes is SUFFIXES else ("",)
     found += [path for name in names for suffix in suffixes for ending in packed if (path := data / f"{name}{suffix}{ending}").exists()]
+    if not found:  # a data set of the hub, as it is downloaded
+        parts = [path for name in names for folder in (data, data / "data") for path in sorted(folder.glob(f"{name}-*-of-*.parquet"))]
+        if len(parts) > 1:
+            raise UserError(f"{data} has the {split} split in {len(parts)} files ({parts[0].name}, ...); write one: load_dataset, then save_to_disk")
+        found = parts
     if len(found) != 1:
         several = f"{len(found)} files {', '.join(path.name for path in found)}"
         none = f"no file {split}{', '.join(suffixes[:-1])} or {suffixes[-1]}"
@@ -112,6 +142,8 @@ def read_examples(path: Path, columns: Columns, split: str) -> Iterator[Example]
     """
     found = 0
     required = split in ("train", "dev")
+    decimal_comma = columns.kind == "regression" and table_format(path) == "csv" and csv_separator(path, columns.wanted) == ";"
+    zeros_and_ones = columns.kind == "multilabel" and not columns.label_columns
     for line, row in read_rows(path, f"the {split} file", columns.wanted if required else (columns.text,)):
         place = f"{path}, line {line}"
         texts = [string_cell(row, columns.text, place, "--text")]
@@ -120,15 +152,28 @@ def read_examples(path: Path, columns: Columns, split: str) -> Iterator[Example]
         if pair is not None and (not found or column_in(row, pair)) and not is_missing(cell(row, pair, place, "--text-pair")):
             texts.append(string_cell(row, pair, place, "--text-pair"))
         labelled = required or all(column_in(row, name) for name in columns.label_columns or (columns.label,))
-        label = _label(row, columns, place) if labelled else None
+        label = _label(row, columns, place, decimal_comma) if labelled else None
+        zeros_and_ones = zeros_and_ones and labelled and _is_multi_hot(cell(row, columns.label, place, "--label"))
         yield Example(id=f"{split}-{found}", text=texts[0], text_pair=texts[1] if len(texts) > 1 else None, label=label)
         found += 1
     if not found:
         raise UserError(f"{path} has no examples below its header; give a file with some")
+    if zeros_and_ones:
+        raise _multi_hot(f"{path}: column '{columns.label}' holds lists")
 
 
-def _label(row: Mapping[str, Any], columns: Columns, place: str) -> Label:
-    """The label of a row.
+def _is_multi_hot(value: Any) -> bool:
+    """Whether a list has a 0 or 1 for each label, as `transformers` takes several labels."""
+    return isinstance(value, list) and len(value) > 1 and {label_name(part) for part in value} <= ZERO_ONE
+
+
+def _multi_hot(found: str) -> UserError:
+    remedy = "write a list of the names that apply, or a column of 0 and 1 for each label (--label-columns)"
+    return UserError(f"{found} with a 0 or 1 for each label, whose names are not there; {remedy}")
+
+
+def _label(row: Mapping[str, Any], columns: Columns, place: str, decimal_comma: bool) -> Label:
+    """The label of a row; `decimal_comma`: numbers may be written 2,5.
 
     Raises:
         UserError: it is missing, or not of the kind.
@@ -142,11 +187,18 @@ def _label(row: Mapping[str, Any], columns: Columns, place: str) -> Label:
         return names[0]
     if columns.kind == "multilabel":
         return _labels(row, columns, place)
+    value = cell(row, columns.label, place, "--label")
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise UserError(f"{place}: column '{columns.label}' holds {value!r:.60}, several labels; add --kind multilabel")
+        row = {columns.label: value[0]}
     label = text_cell(row, columns.label, place, "--label").strip()
     if not label:
         raise UserError(f"{place}: the label column '{columns.label}' is empty; fill it in or remove the row")
     if columns.kind == "regression":
-        return number(label, place)
+        comma = DECIMAL_COMMA.fullmatch(label) is not None
+        remedy = "write a point before the decimals" if comma else "correct it, or use --kind classification"
+        return number(label.replace(",", ".") if comma and decimal_comma else label, place, remedy)
     return label_name(label)
 
 
@@ -177,17 +229,35 @@ def _labels(row: Mapping[str, Any], columns: Columns, place: str) -> tuple[str, 
         text = text_cell(row, columns.label, place, "--label").strip()
         value = [part.strip() for part in text.split(columns.label_separator)] if text else []
         if text.startswith("["):
-            try:
-                value = parse_json(text)
-            except ValueError as error:
-                raise UserError(f"{place}: the label '{text[:60]}' is not a JSON list ({error}); correct the row") from None
+            value = written_list(text)
+            if value is None:
+                raise UserError(f"{place}: the label '{text[:60]}' is not a list; correct the row, or save the table as jsonl or parquet")
+    elif _is_multi_hot(value) and len(set(map(label_name, value))) < len(value):
+        raise _multi_hot(f"{place}: column '{columns.label}' holds {value!r:.60}")
     if not isinstance(value, list) or any(isinstance(part, (dict, list)) or part is None or not str(part).strip() for part in value):
         raise UserError(f"{place}: column '{columns.label}' holds {value!r:.60}, expected labels; correct the row, or --label-separator")
     return tuple(dict.fromkeys(map(label_name, value)))
 
 
-def find_head(examples: Sequence[Example], columns: Columns) -> Head:
-    """Training labels -> head: classes in sorted (or numeric) order, or a regression scaled to 0..1 in training.
+def written_list(text: str) -> list[Any] | None:
+    """A list in a cell, in JSON or, as pandas writes it, in Python -> its items; None: not a list."""
+    with contextlib.suppress(ValueError):
+        found = parse_json(text)
+        return found if isinstance(found, list) else None
+    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        found = ast.literal_eval(text)
+        return found if isinstance(found, list) else None
+    return None
+
+
+def in_order(labels: Sequence[str], declared: Sequence[str]) -> tuple[str, ...]:
+    """The sorted labels of the examples, or all declared classes in their order where these are among them."""
+    return tuple(declared) if set(labels) <= set(declared) and len(set(declared)) == len(declared) else tuple(labels)
+
+
+def find_head(examples: Sequence[Example], columns: Columns, declared: Sequence[str] = ()) -> Head:
+    """Training labels -> head: classes in the `declared` order of a `datasets.ClassLabel`, else sorted (numbers by value), or a regression scaled
+    to 0..1 in training.
 
     'auto': a regression if the labels are more than ten different numbers, not all integers.
 
@@ -195,9 +265,13 @@ def find_head(examples: Sequence[Example], columns: Columns) -> Head:
         UserError: a single class, or so many that the column cannot be a label.
     """
     if columns.kind == "multilabel":
-        return _several(examples, columns)
+        return _several(examples, columns, declared)
     labels = sorted({str(example.label) for example in examples if example.label is not None})
     values = _numbers(labels)
+    commas = [label for label in labels if DECIMAL_COMMA.fullmatch(label)]
+    if columns.kind == "auto" and len(labels) > 10 and commas and _numbers([label.replace(",", ".") for label in labels]) is not None:
+        remedy = "add --kind regression (a csv separated by ';'), or write points; classes: --kind classification"
+        raise UserError(f"column '{columns.label}' has labels such as '{commas[0]}', numbers with a decimal comma; {remedy}")
     if columns.kind == "regression" or (columns.kind == "auto" and values and len(values) > 10 and any(v % 1 for v in values)):
         assert values is not None
         low, high = min(values), max(values)
@@ -214,10 +288,10 @@ def find_head(examples: Sequence[Example], columns: Columns) -> Head:
         )
     if values is not None:
         labels = [label for _, label in sorted(zip(values, labels, strict=True))]
-    return Head(kind="classification", labels=tuple(labels))
+    return Head(kind="classification", labels=in_order(labels, declared))
 
 
-def _several(examples: Sequence[Example], columns: Columns) -> Head:
+def _several(examples: Sequence[Example], columns: Columns, declared: Sequence[str]) -> Head:
     if columns.label_columns:
         return Head(kind="multilabel", labels=columns.label_columns)
     names = sorted({name for example in examples if isinstance(example.label, tuple) for name in example.label})
@@ -226,7 +300,7 @@ def _several(examples: Sequence[Example], columns: Columns) -> Head:
         raise UserError(f"column '{columns.label}' has {what}; multiple labels need at least two (--label-separator '{columns.label_separator}')")
     if len(names) > max(20, len(examples) / 2):
         raise UserError(f"column '{columns.label}' has {len(names)} different labels in {len(examples)} rows; choose another by --label")
-    return Head(kind="multilabel", labels=tuple(names))
+    return Head(kind="multilabel", labels=in_order(names, declared))
 
 
 def _numbers(labels: Sequence[str]) -> list[float] | None:

@@ -196,8 +196,9 @@ def draw_confusion(confusion: Mapping[str, Any], path: Path) -> None:
     figure.colorbar(picture, ax=axes, shrink=0.8, label="fraction of the gold label's examples")
     if len(labels) <= MOST_LABELS:
         names = [label if len(label) <= 18 else label[:17] + "…" for label in labels]
-        axes.set_xticks(range(len(labels)), names, rotation=45 if len(labels) > 2 else 0, ha="right" if len(labels) > 2 else "center", fontsize=8)
-        axes.set_yticks(range(len(labels)), names, fontsize=8)
+        plain: Any = {"fontsize": 8, "parse_math": False}  # a label may have $
+        axes.set_xticks(range(len(labels)), names, rotation=45 if len(labels) > 2 else 0, ha="right" if len(labels) > 2 else "center", **plain)
+        axes.set_yticks(range(len(labels)), names, **plain)
         for i, row in enumerate(counts.tolist()):
             for j, count in enumerate(row):
                 axes.text(j, i, f"{count:,}", ha="center", va="center", fontsize=8, color="white" if shares[i, j] > 0.6 else "black")

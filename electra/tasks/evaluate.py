@@ -20,7 +20,7 @@ from electra.storage import atomic
 from electra.tasks import data_warnings, hub_datasets
 from electra.tasks.clue import choose_fold
 from electra.tasks.conll_files import TagColumns, read_tagged
-from electra.tasks.custom import Columns, label_name, own_task, resolve_metric
+from electra.tasks.custom import Columns, label_name, own_task, resolve_metric, written_list
 from electra.tasks.input_spec import OPTIONS, InputSpec, check_asked, input_spec, recorded, recorded_columns, with_trained_columns
 from electra.tasks.question_answering import QUESTION_TASKS
 from electra.tasks.question_metrics import score_file
@@ -381,7 +381,7 @@ def score_predictions(settings: EvaluateSettings, path: Path) -> dict[str, Any]:
         values = _predicted_values(path)
     if task.name == "own":
         names = {name: getattr(settings, name) for name in ("text", "text_pair", "label", "label_separator", "label_columns")}
-        several = settings.label_columns or "label_separator" in config.given(settings) or any(isinstance(value, list) for _, value in values)
+        several = settings.label_columns or "label_separator" in config.given(settings) or any(_several(value) is not None for _, value in values)
         columns = Columns(**names, kind="multilabel" if several else "classification")
         task = own_task(columns, {settings.split: place} if place.is_file() else None)
     examples = read_labelled(task, place, settings.split)
@@ -411,9 +411,16 @@ def score_predictions(settings: EvaluateSettings, path: Path) -> dict[str, Any]:
 
 def _tagged_predictions(settings: EvaluateSettings, path: Path, examples: Sequence[Example]) -> tuple[list[Prediction], tuple[str, ...]]:
     """A file of words and predicted tags (the last column) -> predictions, and all tags of data and predictions."""
-    if path.suffix.lower() in (".jsonl", ".ndjson", ".json") and "prediction" in next(iter(read_rows(path, "the file of predictions", ())))[1]:
-        rows = [row for _, row in read_rows(path, "the file of predictions", ("prediction",))]
-        found = _in_order(path, rows, [row["prediction"] for row in rows], examples)
+    rows = [row for _, row in read_rows(path, "the file of predictions")] if path.suffix.lower() in (".jsonl", ".ndjson", ".json") else []
+    if rows and "prediction" in rows[0]:
+        found = _in_order(path, rows, [row.get("prediction") for row in rows], examples)
+    elif (column := next((name for name in ("predicted_words", "words") if rows and _are_tagged(rows[0].get(name))), None)) is not None:
+        # As `predict` writes them: {"word", "tag", ...} of each word.
+        given = [row[column] if _are_tagged(row.get(column)) else [] for row in rows]
+        found = _in_order(path, [], [[word["tag"] for word in words] for words in given], examples)
+        for number, (example, words) in enumerate(zip(examples, given, strict=True), 1):
+            if [word.get("word") for word in words] != [*(example.words or ())]:
+                raise UserError(f"{path}: sentence {number} is not the data's '{example.text[:60]}'; give predictions of the same sentences")
     else:
         tagged = read_tagged(path, TagColumns(word=settings.word_column, names=settings.tag_names), "dev")
         for number, (example, other) in enumerate(zip(examples, tagged, strict=False), 1):
@@ -427,6 +434,10 @@ def _tagged_predictions(settings: EvaluateSettings, path: Path, examples: Sequen
         predictions.append(Prediction(label=tuple(map(str, tags))))
     every = [cast("tuple[str, ...]", label) for label in (*(example.label for example in examples), *(one.label for one in predictions))]
     return predictions, tuple(sorted({tag for tags in every for tag in tags}))
+
+
+def _are_tagged(words: Any) -> bool:
+    return isinstance(words, list) and bool(words) and all(isinstance(word, dict) and "tag" in word for word in words)
 
 
 def _predicted_values(path: Path) -> list[tuple[Mapping[str, Any], Any]]:
@@ -453,6 +464,11 @@ def _head_of_both(values: Sequence[Any], examples: Sequence[Example], settings: 
     if any(isinstance(example.label, tuple) for example in examples):
         given = [name for value in values for name in _names(value, settings.label_separator)]
         known = [name for example in examples if isinstance(example.label, tuple) for name in example.label]
+        if new := sorted({*given} - {*known, *settings.label_columns}):
+            if known and len(new) == len({*given}):
+                theirs = ", ".join(sorted({*known})[:10])
+                raise UserError(f"the predicted labels are {', '.join(new[:10])}, those of the data {theirs}; give the right file")
+            say(f"warning: no example of the data has the predicted label {', '.join(new[:10])}")
         return Head(kind="multilabel", labels=tuple(settings.label_columns or sorted({*known, *given})))
     labels = {str(example.label) for example in examples}
     predicted = {_name(value, labels) for value in values}
@@ -475,9 +491,15 @@ def _are_numbers(labels: Collection[str]) -> bool:
         return False
 
 
+def _several(value: Any) -> list[Any] | None:
+    """The items of a list, or of one that is written in a cell, as `predict` writes several labels in csv; None of other values."""
+    return value if isinstance(value, list) else written_list(value) if isinstance(value, str) and value.startswith("[") else None
+
+
 def _names(value: Any, separator: str) -> tuple[str, ...]:
     """Several predicted labels."""
-    parts = value if isinstance(value, list) else str(value or "").split(separator)
+    found = _several(value)
+    parts = str(value or "").split(separator) if found is None else found
     return tuple(dict.fromkeys(label_name(part) for part in parts if str(part).strip()))
 
 

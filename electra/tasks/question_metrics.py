@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from electra.contracts import Example, Head, Prediction, SpanCandidate, SpanPrediction, Task
+from electra.data.tables import read_rows, table_format
 from electra.errors import UserError, parse_json
 from electra.tasks.text_tasks import read_text
 
@@ -160,23 +161,29 @@ def null_odds(prediction: Prediction) -> float:
 # ---- a file of predictions ----
 
 
+ANSWER_COLUMNS = ("prediction_text", "prediction", "predicted_answer", "answer")
+
+
 def read_predictions(path: Path) -> dict[str, Any]:
-    """A file of answers -> id -> answer: {"id": "text"}, as the official scripts read it, or a list (or lines) of objects with `id` and
-    `prediction` (or `prediction_text`, as in the metric of `datasets`).
+    """A file of answers -> id -> answer: {"id": "text"}, as the official scripts read it, or rows (a list, lines or a table) with `id` and
+    `prediction_text` (as in the metric of `datasets`), `prediction` or, as `electra predict` writes it, `answer`.
 
     Raises:
         UserError: not JSON, or something else for an answer, such as a list of the n best.
     """
-    text = read_text(path, "the file of predictions")
-    try:
-        content = parse_json(text) if path.suffix not in (".jsonl", ".ndjson") else [parse_json(line) for line in text.split("\n") if line.strip()]
-    except ValueError as error:
-        raise UserError(f'{path} is not valid JSON ({str(error)[:100]}); expected {{"id": "text"}}') from None
+    content: Any
+    if table_format(path) in (None, "json"):
+        try:
+            content = parse_json(read_text(path, "the file of predictions"))
+        except ValueError as error:
+            raise UserError(f'{path} is not valid JSON ({str(error)[:100]}); expected {{"id": "text"}}') from None
+    else:
+        content = [row for _, row in read_rows(path, "the file of predictions", ("id", *ANSWER_COLUMNS))]
     if isinstance(content, list):
-        names = ("prediction_text", "prediction")
+        names = ANSWER_COLUMNS
         rows = [(row.get("id"), next((row[name] for name in names if name in row), None)) for row in content if isinstance(row, dict)]
         if len(rows) < len(content) or any(name is None or text is None for name, text in rows):
-            raise UserError(f"{path}: a list of something else than objects with 'id' and 'prediction_text'; give predictions.json")
+            raise UserError(f"{path}: expected rows with 'id' and {' or '.join(map(repr, names))}; give predictions.json, or name the columns so")
         content = {str(name): text for name, text in rows}
         if len(content) < len(rows):
             raise UserError(f"{path}: an id occurs twice; give one answer to each question")

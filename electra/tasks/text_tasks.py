@@ -137,7 +137,8 @@ def target(example: Example, head: Head) -> int | float | tuple[float, ...] | No
         return (number(str(example.label), f"example {example.id}") - head.offset) / head.scale
     names = example.label if isinstance(example.label, tuple) else (str(example.label),)
     if unknown := [name for name in names if name not in head.labels]:
-        raise UserError(f"example {example.id}: unknown label '{unknown[0]}'; known: {', '.join(head.labels[:20])}")
+        known = f"known: {', '.join(head.labels[:20])}"
+        raise UserError(f"example {example.id}: unknown label '{unknown[0]}', which no training example has; {known}: correct or remove the row")
     if head.kind == "multilabel":
         return tuple(float(name in names) for name in head.labels)
     return head.labels.index(names[0])

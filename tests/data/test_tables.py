@@ -18,7 +18,7 @@ from tiny_models import checkpoints
 
 from electra import cli
 from electra.commands import predict
-from electra.data.tables import read_rows
+from electra.data.tables import csv_separator, read_rows
 from electra.errors import UserError
 from electra.inference.predictor import Predictor, load
 from electra.tasks.custom import Columns, own_task
@@ -491,3 +491,9 @@ def test_datasets_622_a_carriage_return_ends_no_line(run: Any, tmp_path: Path) -
     """There the text loader of `datasets` failed on it; it reads lines as Python's open(newline='\\n') since."""
     (tmp_path / "a.txt").write_bytes(b"the film\rwas good\nit was\n")
     assert [json.loads(line)["text"] for line in run(tmp_path / "a.txt", "--json").splitlines()] == ["the film\rwas good", "it was"]
+
+
+def test_excels_line_with_the_separator_is_no_header(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("\ufeffsep=;\r\ntext;label\r\na, b;1\r\n", encoding="utf-8", newline="")
+    assert [row for _, row in read_rows(tmp_path / "a.csv")] == [{"text": "a, b", "label": "1"}]
+    assert csv_separator(tmp_path / "a.csv", ()) == ";"

@@ -12,7 +12,16 @@ from electra import config
 from electra.command_line import from_command_line
 from electra.contracts import Head
 from electra.errors import UserError
-from electra.finetuning.hyperparameters import check_same_run, fit_length, head_form, mixing_power, recorded_values, resolve, with_heads
+from electra.finetuning.hyperparameters import (
+    check_class_weights,
+    check_same_run,
+    fit_length,
+    head_form,
+    mixing_power,
+    recorded_values,
+    resolve,
+    with_heads,
+)
 from electra.settings import FinetuneSettings
 
 
@@ -121,3 +130,10 @@ def test_wrong_mixtures(mixing: str) -> None:
         _settings(f"--mixing={mixing}")
     with pytest.raises(UserError, match="expected 'all', or 'size'"):
         resolve(replace(_settings(), mixing=mixing), "sst2", 256)
+
+
+def test_class_weights_may_have_names() -> None:
+    head = Head(kind="classification", labels=("bad", "so=so", "good"))
+    assert check_class_weights("good=3, so=so=2", head) == [1.0, 2.0, 3.0]
+    with pytest.raises(UserError, match="--class-weights better=3: no class 'better'; known: bad, so=so, good"):
+        check_class_weights("better=3", head)

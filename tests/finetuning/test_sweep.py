@@ -457,3 +457,18 @@ def test_suites_that_cannot_be(words: list[str], message: str, start: Path, tmp_
     words = [word.format(none=tmp_path / "none", empty=tmp_path / "empty") for word in words]
     assert cli.main(["finetune", *words, "--model", str(start), "--output", str(tmp_path / "run")]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("in_process")
+def test_all_trials_have_the_same_examples(start: Path, glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(glue, tmp_path / "glue")
+    words = ["--workers", "1", "--max-train-examples", "20", "--epochs", "1"]
+    for task, data in (("mrpc", tmp_path / "glue" / "MRPC"), ("glue", tmp_path / "glue")):
+        assert cli.main(_command(start, data, tmp_path / f"run-{task}", *words, task=task)) == 0
+    rows = (tmp_path / "glue" / "MRPC" / "dev.tsv").read_text().splitlines(keepends=True)
+    (tmp_path / "glue" / "MRPC" / "dev.tsv").write_text("".join(rows[:-1]))
+    capsys.readouterr()
+    assert cli.main(_command(start, tmp_path / "glue" / "MRPC", tmp_path / "run-mrpc", *words, "--seeds", "2", "--resume", task="mrpc")) == 2
+    assert "began with other dev examples of mrpc" in capsys.readouterr().err
+    assert cli.main(_command(start, tmp_path / "glue", tmp_path / "run-glue", *words, "--seeds", "2", "--resume")) == 2
+    assert "began with other examples of mrpc than" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from conftest import ROOT
 from tiny_models import random_start
 from toy_glue import arguments, finetune, trials_in_process, write_glue
 
+import electra
 from electra import cli, config
 from electra.errors import UserError
 from electra.settings import FinetuneSettings, OptimizerSettings
@@ -720,3 +721,49 @@ def test_the_last_evaluation_is_the_score(tmp_path: Path, monkeypatch: pytest.Mo
     written = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").read_text().splitlines()]
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())["scores"]
     assert sum(row["label"] == row["prediction"] for row in written) / len(written) == pytest.approx(scores["accuracy"]["mean"])
+
+
+def test_a_run_that_is_resumed_has_the_same_examples(
+    done: Path, start: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files may be moved and the working directory may be another; other examples are refused."""
+    shutil.copytree(done, tmp_path / "run")
+    shutil.copytree(reviews, tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    words = ["finetune", "--resume", "run", "--seeds", "3", "--train", "moved/train.csv", "--dev", "moved/dev.csv"]
+    lines = (tmp_path / "moved" / "dev.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "moved" / "dev.csv").write_text("".join(lines[:-1]))
+    assert cli.main(words) == 2
+    assert "run began with other dev examples of own: give the files it began with, or choose another --output" in capsys.readouterr().err
+    (tmp_path / "moved" / "dev.csv").write_text("".join(lines))
+    assert cli.main(words) == 0
+    recorded = config.read_toml(tmp_path / "run" / "config.toml")
+    assert recorded["train"] == str(tmp_path / "moved" / "train.csv") and Path(recorded["output"]).is_absolute()
+    assert _read(tmp_path / "run" / "scores.json")["seeds"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_call_that_is_stopped_does_not_return(
+    number: int, error: type[BaseException], start: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a notebook, whose next cells must not run; resumed, it ends as if nothing had happened."""
+    score = metrics.macro_f1
+
+    def stop(*arguments: Any) -> float:
+        os.kill(os.getpid(), number)
+        return score(*arguments)
+
+    files = {"train": reviews / "train.csv", "dev": reviews / "dev.csv", "text": "review", "label": "stars"}
+    quick = {"model": start, "output": tmp_path / "run", "epochs": 2, "batch_size": 16, "threads": 1, "device": "cpu", "layerwise_lr_decay": 1.0}
+    monkeypatch.setattr(metrics, "macro_f1", stop)
+    with pytest.raises(error):
+        electra.finetune("own", **files, **quick)
+    monkeypatch.undo()
+    assert electra.finetune(resume=tmp_path / "run").model == tmp_path / "run" / "best"
+
+
+def test_data_in_memory_are_refused(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": ["a"], "label": ["b"]})
+    with pytest.raises(UserError, match=r"train is a DataFrame, expected text or a path; save it first"):
+        electra.finetune("own", model="shipped:mini", train=frame, dev=frame, output=tmp_path / "run")

@@ -47,7 +47,7 @@ def test_labels_are_separated_or_a_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('text,topics\na,"[""story"", "\n', "is not a JSON list"),
+        ('text,topics\na,"[""story"", "\n', "is not a list; correct the row, or save the table"),
         ("text,topics\na,story||music\n", "expected labels"),
         ("text,topic\na,story\n", r"no column 'topics' \(did you mean 'topic'"),
         ("text,topics\na,story\nb,story\n", "the single label 'story'"),
@@ -378,7 +378,7 @@ def test_labels_are_the_same_in_every_format(form: str, tmp_path: Path) -> None:
             ("pandas' <NA>", "<NA>", r"column 'label' has no value \(<NA>\)"),
             ("empty", "", "label column 'label' is empty"),
             ("white space", "  ", "label column 'label' is empty"),
-            ("a list without --kind multilabel", ["a", "b"], r"column 'label' holds \['a', 'b'\], expected text"),
+            ("a list without --kind multilabel", ["a", "b"], r"column 'label' holds \['a', 'b'\], several labels; add --kind multilabel"),
             ("an object", {"a": 1}, "name a nested field: label.FIELD"),
         )
     ],
@@ -409,3 +409,70 @@ def test_several_labels_have_the_names_of_one(tmp_path: Path) -> None:
 def test_none_and_na_are_classes_and_empty_cells_are_missing(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("text,label\nx,None\ny,NA\n")
     assert table_examples(tmp_path / "train.csv") == [("x", "None"), ("y", "NA")]
+
+
+# ---- as other tools write labels ----
+
+
+def test_lists_in_cells_are_those_of_json_and_of_pandas(tmp_path: Path) -> None:
+    import pandas
+
+    rows = [["story", "it's"], ["music"], []]
+    pandas.DataFrame({"text": list("abc"), "topics": rows}).to_csv(tmp_path / "a.csv", index=False)
+    assert "['story'" in (tmp_path / "a.csv").read_text() and read(tmp_path / "a.csv") == [*map(tuple, rows)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[[0.0, 0.0, 1.0]], [[1, 0], [0, 1]], [[True, False, True]]],
+    ids=["floats", "never twice in a row", "booleans"],
+)
+def test_a_zero_or_one_for_each_label_is_refused(rows: list[Any], tmp_path: Path) -> None:
+    """The form of `transformers`: read as names, every row would have the labels 0 and 1."""
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": "x", "topics": row}) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"column 'topics' holds .* with a 0 or 1 for each label, whose names are not there; .*--label-columns"):
+        read(tmp_path / "a.jsonl")
+
+
+def test_a_list_of_one_label_is_a_class(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "meta": {"label": ["bad"]}}\n{"text": "x", "meta": {"label": "good"}}\n')
+    assert read(tmp_path / "a.jsonl", Columns(label="meta.label")) == ["bad", "good"]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_classes_keep_the_order_of_a_class_label(several: bool, tmp_path: Path) -> None:
+    """As `datasets` numbers them: 0 is the first name, also where the alphabet says otherwise, and one without rows counts."""
+    datasets = pytest.importorskip("datasets")
+    names = datasets.ClassLabel(names=["very bad", "so-so", "good"])
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.Sequence(names) if several else names})
+    labels: list[Any] = [[0], [2, 0]] if several else [0, 2]
+    datasets.Dataset.from_dict({"text": ["a", "b"], "label": labels}, features).to_parquet(str(tmp_path / "train.parquet"))
+    task = own_task(Columns(kind="multilabel" if several else "auto"))
+    assert task.head(task.read(tmp_path, "train")).labels == ("very bad", "so-so", "good")
+
+
+def test_decimal_commas(tmp_path: Path) -> None:
+    numbers = [f"{i},{i}5" for i in range(12)]
+    for name, line in (("semicolons.csv", "{};{}"), ("commas.csv", '{},"{}"')):
+        rows = [line.format("text", "label"), *(line.format("x", number) for number in numbers)]
+        (tmp_path / name).write_text("\n".join(rows) + "\n")
+    assert read(tmp_path / "semicolons.csv", Columns(kind="regression")) == [float(number.replace(",", ".")) for number in numbers]
+    with pytest.raises(UserError, match=r"commas.csv, line 2: label '0,05' is not a number; write a point before the decimals"):
+        read(tmp_path / "commas.csv", Columns(kind="regression"))
+    task = own_task(Columns())
+    with pytest.raises(UserError, match=r"labels such as '0,05', numbers with a decimal comma; add --kind regression"):
+        task.head(task.read(tmp_path / "semicolons.csv", "train"))
+
+
+def test_a_data_set_of_the_hub_as_it_is_downloaded(tmp_path: Path) -> None:
+    import pandas
+
+    (tmp_path / "data").mkdir()
+    for split in ("train", "validation"):
+        pandas.DataFrame({"text": ["a"], "label": [split]}).to_parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet")
+    task = own_task(Columns())
+    for folder in (tmp_path, tmp_path / "data"):
+        assert [task.read(folder, split)[0].label for split in ("train", "dev")] == ["train", "validation"]
+    pandas.DataFrame({"text": ["a"], "label": ["x"]}).to_parquet(tmp_path / "data" / "train-00001-of-00002.parquet")
+    with pytest.raises(UserError, match=r"has the train split in 2 files \(train-00000-of-00001.parquet, ...\); write one"):
+        task.read(tmp_path, "train")

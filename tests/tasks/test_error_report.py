@@ -183,3 +183,8 @@ def test_a_file_in_the_layout_of_the_task(tmp_path: Path, capsys: pytest.Capture
     by_file = json.loads(capsys.readouterr().out)
     assert cli.main([*words, str(tmp_path), "--split", "test"]) == 0
     assert json.loads(capsys.readouterr().out) == by_file
+
+
+def test_labels_are_no_formulas(tmp_path: Path) -> None:
+    error_report.draw_confusion({"counts": [[1, 2], [0, 3]], "labels": ["$50_$100", "<$50"]}, tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

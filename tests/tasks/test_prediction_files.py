@@ -303,7 +303,7 @@ def test_a_class_that_only_the_predictions_have(tmp_path: Path, capsys: pytest.C
         evaluate(tmp_path / "p.txt", task="own", data=str(tmp_path / "dev.csv"))
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv"])
+@pytest.mark.parametrize("form", ["jsonl", "csv", "csv of predict"])
 def test_several_labels(form: str, tmp_path: Path) -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     gold, predicted = [["rude", "funny"], [], ["rude"]], [["funny", "rude"], ["rude"], ["rude"]]
@@ -311,10 +311,14 @@ def test_several_labels(form: str, tmp_path: Path) -> None:
     if form == "jsonl":
         (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prediction": labels}) + "\n" for labels in predicted))
         options = {}
-    else:
+    elif form == "csv":
         (tmp_path / "p.csv").write_text("prediction\n" + "".join("|".join(labels) + "\n" for labels in predicted))
         options = {"label_separator": "|"}
-    found = evaluate(tmp_path / f"p.{form}", task="own", data=str(tmp_path / "dev.jsonl"), **options).metrics
+    else:  # a list in a cell, next to the text
+        cells = ['"' + json.dumps(labels).replace('"', '""') + '"' for labels in predicted]
+        (tmp_path / "p.csv").write_text("text,label\n" + "".join(f"t,{cell}\n" for cell in cells))
+        options = {}
+    found = evaluate(tmp_path / f"p.{form.split()[0]}", task="own", data=str(tmp_path / "dev.jsonl"), **options).metrics
     table = [[[int(name in labels) for name in ("funny", "rude")] for labels in rows] for rows in (gold, predicted)]
     assert found["micro_f1"] == pytest.approx(metrics.f1_score(*table, average="micro")) and found["subset_accuracy"] == pytest.approx(2 / 3)
 
@@ -327,7 +331,7 @@ def test_numbers(tmp_path: Path) -> None:
 
 
 @conforms(form="tagged words with predicted tags in the last column", where="evaluate", outcome="exact", section="tables")
-@pytest.mark.parametrize("form", ["columns", "jsonl"])
+@pytest.mark.parametrize("form", ["columns", "jsonl", "jsonl of predict"])
 def test_tags(form: str, tmp_path: Path) -> None:
     seqeval = pytest.importorskip("seqeval.metrics")
     words = [["Ada", "Lovelace", "was", "here"], ["in", "London"]]
@@ -336,11 +340,34 @@ def test_tags(form: str, tmp_path: Path) -> None:
     lines = ["\n".join(f"{w} {g} {p}" for w, g, p in zip(*rows, strict=True)) for rows in zip(words, gold, predicted, strict=True)]
     (tmp_path / "dev.txt").write_text("\n\n".join("\n".join(line.rpartition(" ")[0] for line in one.split("\n")) for one in lines) + "\n")
     file = tmp_path / ("p.txt" if form == "columns" else "p.jsonl")
-    rows = [{"id": f"dev-{i}", "label": g, "prediction": p} for i, (g, p) in enumerate(zip(gold, predicted, strict=True))]
+    rows: list[dict[str, Any]] = [{"id": f"dev-{i}", "label": g, "prediction": p} for i, (g, p) in enumerate(zip(gold, predicted, strict=True))]
+    if form == "jsonl of predict":
+        rows = [{"words": [{"word": w, "tag": p} for w, p in zip(*both, strict=True)]} for both in zip(words, predicted, strict=True)]
     file.write_text("\n\n".join(lines) + "\n" if form == "columns" else "".join(json.dumps(row) + "\n" for row in rows))
     found = evaluate(file, task="tagging", data=str(tmp_path / "dev.txt"), per_class=True).metrics
     assert found["f1"] == pytest.approx(seqeval.f1_score(gold, predicted)) and found["PER_f1"] == 0.0
-    if form == "columns":
+    if form != "jsonl":
         file.write_text(file.read_text().replace("London", "Paris"))
-        with pytest.raises(UserError, match="sentence 2 is 'in Paris', the data's 'in London'"):
+        with pytest.raises(UserError, match=r"sentence 2 is (?:'in Paris', |not )the data's 'in London'"):
             evaluate(file, task="tagging", data=str(tmp_path / "dev.txt"))
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_answers_as_predict_writes_them(form: str, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    data = squad(random.Random(1))
+    predictions = {qa["id"]: random.Random(2).choice([*TEXTS, ""]) for qa in questions(data)}
+    write(tmp_path / "dev.json", data)
+    rows = [{"id": name, "question": "q", "answer": text, "probability": 0.5} for name, text in predictions.items()]
+    table = pandas.DataFrame(rows)
+    made = {"jsonl": lambda path: table.to_json(path, orient="records", lines=True), "csv": lambda path: table.to_csv(path, index=False)}
+    made.get(form, table.to_parquet)(tmp_path / f"p.{form}")
+    found = evaluate(tmp_path / f"p.{form}", task="squad", data=str(tmp_path / "dev.json")).metrics
+    assert found == pytest.approx(official_1(data, predictions))
+
+
+def test_labels_of_other_data_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "dev.jsonl").write_text('{"text": "t", "label": ["rude"]}\n{"text": "t", "label": []}\n')
+    (tmp_path / "p.jsonl").write_text('{"prediction": ["sport"]}\n{"prediction": ["news"]}\n')
+    with pytest.raises(UserError, match="the predicted labels are news, sport, those of the data rude; give the right file"):
+        evaluate(tmp_path / "p.jsonl", task="own", data=str(tmp_path / "dev.jsonl"))

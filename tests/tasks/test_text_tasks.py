@@ -346,7 +346,7 @@ def test_user_labels_decide_the_head() -> None:
 
 
 def test_an_unknown_label_in_dev_is_named(tiny_vocab: Path) -> None:
-    with pytest.raises(UserError, match=r"example 0: unknown label 'maybe'; known: no, yes"):
+    with pytest.raises(UserError, match=r"example 0: unknown label 'maybe', which no training example has; known: no, yes: correct"):
         featurize_texts(_labelled(["maybe"]), load_tokenizer(tiny_vocab), 16, Head(kind="classification", labels=("no", "yes")))
 
 
