@@ -117,7 +117,7 @@ def rerank(settings: RerankSettings) -> None:
     text_io.output_format(settings, file, settings.kind)
     if not settings.query.strip():
         raise UserError("--query is empty; give a text")
-    model = load_for(settings, settings.model, "classifier")
+    model = load_for(settings, settings.model)
     passages = list(reporting(text_io.read_texts(file, TextColumns(text=settings.text), pairs=False, kind=settings.kind), model.tokenizer))
     scores = list(counted(relevances(model, ((settings.query, text.text) for text in passages)), "passages", describe(model)))
     order = sorted(range(len(scores)), key=lambda place: -scores[place])[: settings.top_k]

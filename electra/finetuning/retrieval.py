@@ -97,6 +97,22 @@ def resolve(settings: FinetuneSettings, training: Sequence[Example], dev: Sequen
     return dataclasses.replace(settings, embedding=dataclasses.replace(chosen, loss=loss, pooling=pooling, **prompts))
 
 
+def with_length(chosen: FinetuneSettings, given: FinetuneSettings, start: Checkpoint) -> FinetuneSettings:
+    """Settings whose `max_length`, unless it was given, is that of the sentence encoder to start from."""
+    if given.task != "embed" or "max_length" in config.given(given):
+        return chosen
+    declared = start_modules(start, given.model).max_length
+    return dataclasses.replace(chosen, max_length=min(declared, start.config.max_position_embeddings)) if declared else chosen
+
+
+def cut_lines(features: Sequence[Features], max_length: int) -> list[str]:
+    """How many texts are as long as what is read of them, in a line; none where none is."""
+    lengths = [len(each.ids) for feature in features for each in (feature, *feature.others)]
+    cut = sum(length >= max_length for length in lengths)
+    what = f"{cut:,} of {len(lengths):,} inputs of the training set have {max_length} tokens or more"
+    return [f"{what}; what follows is cut (--max-length)"] if cut else []
+
+
 PROMPTS = {"query_prompt": "query", "document_prompt": "document"}
 """Setting -> name of the prompt in a model's files."""
 
@@ -200,5 +216,6 @@ def save(folder: Path, settings: FinetuneSettings, start: Checkpoint) -> None:
     chosen = settings.embedding
     prompts: Mapping[str, Any] = {name: getattr(chosen, setting) for setting, name in PROMPTS.items()}
     modules = start_modules(start, settings.model)
-    made = SentenceModules(pooling=Pooling(modes=(chosen.pooling,)), later=(NORMALIZE,), prompts={**modules.prompts, **prompts})
+    kept = {name: getattr(modules, name) for name in ("default_prompt_name", "similarity", "truncate_dim")}
+    made = SentenceModules(pooling=Pooling(modes=(chosen.pooling,)), later=(NORMALIZE,), prompts={**modules.prompts, **prompts}, **kept)
     save_modules(made, folder, start.config.hidden_size, settings.max_length)

@@ -142,7 +142,8 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
     whole = own[names[0]]
     if len(names) > 1:
         whole = fit_length(resolve(settings, settings.task, start.config.hidden_size), settings, start.config.max_position_embeddings)
-    whole = with_heads(whole, settings, heads)
+    own = {name: retrieval.with_length(values, settings, start) for name, values in own.items()}
+    whole = with_heads(retrieval.with_length(whole, settings, start), settings, heads)
     few_shot.check(whole, heads)
     check_layers(whole.freeze_layers, start.config.num_hidden_layers)
     if settings.task in retrieval.FITTING:
@@ -153,7 +154,9 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
     if (path := settings.output / "config.toml").exists():
         known = check_same_data(settings.output, hashes)
         check_same_run(settings.output, config.read_toml(path), recorded, CHANGE_ON_RESUME - (set() if known else {"data", "train", "dev"}))
-    tasks, warnings = {}, pooling_lines(settings.model, start.path, {head_form("mean", head) for head in heads.values()}, whole.head)
+    tasks, warnings = {}, list[str]()
+    if settings.task != "embed":
+        warnings = pooling_lines(settings.model, start.path, {head_form("mean", head) for head in heads.values()}, whole.head)
     for name, (task, training, dev) in read.items():
         task = with_scheme(resolve_metric(task, heads[name]), training)
         task = retrieval.with_prompts(task, whole) if name == "embed" else task
@@ -173,6 +176,7 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         else:
             warnings.append(data_warnings.start_line(settings.model, start.hf_config, task, heads[name], chosen.head))
         warnings += scheme_lines(task, heads[name])
+        warnings += retrieval.cut_lines(tasks[name].train, chosen.max_length) if name in retrieval.FITTING else []
         if weights := tasks[name].class_weights:
             shown = ", ".join(f"{label} {weight:.4g}" for label, weight in zip(heads[name].labels[:20], weights, strict=False))
             warnings.append(f"{name}: class weights: {shown}{', ...' if len(weights) > 20 else ''}")

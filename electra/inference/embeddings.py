@@ -456,6 +456,8 @@ class Embedder:
         """
         if truncate_dim is not None and truncate_dim < 1:
             raise UserError(f"truncate_dim {truncate_dim} must be at least 1")
+        if truncate_dim is not None and truncate_dim > (width := self.modules.width(self.backend.hidden_size, 2**31)):
+            raise UserError(f"truncate_dim {truncate_dim}: the vectors have {width} numbers; give at most that")
         before = self.modules.prompt(prompt, prompt_name)
         length = len(self.tokenizer.encode([before])[0])
         if self.truncate != "windows":

@@ -149,7 +149,7 @@ async def examples_of(app: FastAPI, document: Mapping[str, Any]) -> dict[tuple[s
         names = [f"/models/{name}" for name in list(app.state.serving.models)[1:]] if method == "post" else []
         tried = [RouteExample(place, one.body) for one in candidates for place in (path, *(f"{name}{path}".rstrip("/") for name in names))]
         found = candidates[0]
-        for one in [RouteExample(path.replace("{name}", next(iter(app.state.serving.models))))] if "{" in path else tried:
+        for one in [RouteExample(re.sub(r"{\w+}", next(iter(app.state.serving.models)), path))] if "{" in path else tried:
             status, answer = await _answer(app, method, one)
             if status in (429, 500, 503, 504):
                 return {}

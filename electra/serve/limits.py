@@ -82,8 +82,8 @@ ERROR_TYPES = {
     503: "unhealthy",
     504: "timeout",
 }
-OPENAI_PATH = "/embeddings"
-"""End of the address of OpenAI's route."""
+OPENAI_PATHS = ("/embeddings", "/embeddings/", "/v1/models", "/v1/models/")
+"""Ends of the addresses of OpenAI's routes."""
 CLIENT_GONE = 499
 """Status in logs and metrics of a request whose client disconnected before its answer; nothing is sent."""
 
@@ -112,8 +112,13 @@ class RequestError(Exception):
         return out | ({"www-authenticate": "Bearer"} if self.status == 401 else {})
 
 
+def is_openai(path: str) -> bool:
+    """Whether an address is one of OpenAI's routes, whose errors have a form of their own."""
+    return path.endswith(OPENAI_PATHS) or path.startswith("/v1/models/")
+
+
 def error_body(error: RequestError, path: str) -> bytes:
     """An error and the address of its request -> the JSON that is sent; /v1/embeddings and /embeddings have a form of their own."""
-    if path.endswith(OPENAI_PATH):
+    if is_openai(path):
         return json.dumps({"message": error.message, "code": error.status, "type": error.kind}, ensure_ascii=True).encode()
     return json.dumps({"error": error.message, "error_type": error.kind}, ensure_ascii=True).encode()

@@ -118,7 +118,8 @@ class Classify(Operation):
         model, example = predictor.classifier(), Example(id="", text=item.text, text_pair=item.pair)
         texts = [item.text] if item.pair is None else [item.text, item.pair]
         if self.whole:
-            check_length(1 + sum(len(ids) + 1 for ids in model.tokenizer.encode(texts)), model.spec.max_length)
+            windows = model.spec.truncate == "windows"
+            check_length(1 + sum(len(ids) + 1 for ids in model.tokenizer.encode(texts)), model.spec.max_length, windows=windows)
         cut = Cut("longest_first", model.spec.max_length) if self.cut is None and item.pair == "" else self.cut
         most = max_tokens // SHORTEST_WINDOW + 1
         features = cut_features(model, [(example, cut, "`inputs`")]) if cut else model.featurize([example], most)
@@ -151,10 +152,11 @@ class Rerank(Classify):
         return [rows[0]["score"] for rows in super().run(predictor, prepared, batch_size)]
 
 
-def check_length(num_tokens: int, max_length: int) -> None:
-    """Raise a UserError, in the words of text-embeddings-inference, if a text that must not be cut is too long."""
+def check_length(num_tokens: int, max_length: int, *, windows: bool = False) -> None:
+    """Raise a UserError, in the words of text-embeddings-inference, if a text that must not be cut is too long; `windows`: whether the model reads
+    all of it where nothing is said."""
     if num_tokens > max_length:
-        remedy = "set `truncate` to true, or leave it out to have all of it read"
+        remedy = f"set `truncate` to true{', or leave it out to have all of it read' if windows else ' to cut it, or split the text'}"
         raise UserError(f"`inputs` must have less than {max_length} tokens. Given: {num_tokens}; {remedy}")
 
 
@@ -251,13 +253,17 @@ class TokensOperation(Operation):
     prompt: str = ""
     """What comes before each text."""
 
+    def reads_windows(self, predictor: Predictor) -> bool:
+        """Whether all of a long text is read where the request does not say."""
+        return True
+
     def prepare(self, predictor: Predictor, item: str | TokenIds, max_tokens: int) -> PreparedText:
         """The tokens of prompt and text; the text is kept without its prompt."""
         length = predictor.max_length
         text = read_ids(predictor, item, self.prompt) if not isinstance(item, str) else encoded(self.prompt + item, predictor.tokenizer)
         text = replace(text, text=text.text.removeprefix(self.prompt))
         if self.cut == "none":
-            check_length(len(text.ids) + 2, length)
+            check_length(len(text.ids) + 2, length, windows=self.reads_windows(predictor))
         elif self.cut and (lost := len(text.ids) + 2 - length) > 0:
             kept = slice(lost, None) if self.cut == "left" else slice(-lost)
             text = EncodedText(text.text, text.ids[kept], text.spans[kept])
@@ -279,9 +285,8 @@ def read_ids(predictor: Predictor, ids: TokenIds, prompt: str) -> EncodedText:
     text = backend.decode(ids, skip_special_tokens=False)
     again = backend.encode(text, add_special_tokens=False)
     if len(again.ids) < 2 or (again.ids[0], again.ids[-1]) != (tokenizer.cls_id, tokenizer.sep_id):
-        raise UserError(
-            f"`inputs`: ids of a text begin with {tokenizer.cls_id} ([CLS]) and end with {tokenizer.sep_id} ([SEP]), as /tokenize gives them"
-        )
+        ends = f"{tokenizer.cls_id} ([CLS]) and end with {tokenizer.sep_id} ([SEP])"
+        raise UserError(f"token ids of a text begin with {ends}, as /tokenize gives them; ids of another tokenizer mean other words: send the text")
     return EncodedText(text, again.ids[1:-1], again.offsets[1:-1])
 
 
@@ -300,6 +305,10 @@ class Embed(TokensOperation):
     dimensions: int | None = None
     """Only so many numbers of each vector, its first."""
 
+    def reads_windows(self, predictor: Predictor) -> bool:
+        """As the model's files say."""
+        return self._embedder(predictor).truncate == "windows"
+
     def prepare(self, predictor: Predictor, item: str | TokenIds, max_tokens: int) -> PreparedText:
         """The text's tokens; more dimensions than there are cannot be given."""
         size = predictor.modules.width(predictor.backend.hidden_size, self.dimensions and 2**31)
@@ -307,7 +316,7 @@ class Embed(TokensOperation):
             raise UserError(f"`dimensions` {self.dimensions}: the vectors of {predictor.name} have {size}; give at most that")
         text = super().prepare(predictor, item, max_tokens)
         # A model that reads no windows reads one input of at most its length.
-        fits = self._embedder(predictor).truncate == "windows" or text.cost.windows == 1
+        fits = self.reads_windows(predictor) or text.cost.windows == 1
         return text if fits else replace(text, cost=single_cost(predictor.max_length - 2, predictor.max_length))
 
     def _embedder(self, predictor: Predictor) -> Embedder:

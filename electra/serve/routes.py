@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -81,7 +82,10 @@ def model_of(request: Request) -> Model:
 
 async def ask(request: Request, operation: Operation, items: Sequence[Any], model: Model | None = None) -> list[Any]:
     """A request's texts -> their answers (see `Serving.ask`)."""
-    return await serving_of(request).ask(request.scope[CONTEXT], model or model_of(request), operation, items)
+    chosen = model or model_of(request)
+    if model is None and "name" not in request.path_params:
+        serving_of(request).check_unnamed(chosen, operation)
+    return await serving_of(request).ask(request.scope[CONTEXT], chosen, operation, items)
 
 
 def as_json(value: Any) -> Response:
@@ -124,7 +128,7 @@ def prompt_of(model: Model, name: str | None = None) -> str:
         raise RequestError(422, f"`prompt_name`: {error}", "question") from None
 
 
-def as_list(inputs: Any) -> list[Any]:
+def as_list(inputs: Any, field: str = "inputs") -> list[Any]:
     """A text, its token ids, or a list of these -> a list of these.
 
     Raises:
@@ -132,7 +136,7 @@ def as_list(inputs: Any) -> list[Any]:
     """
     items = [inputs] if isinstance(inputs, str) or (inputs and isinstance(inputs[0], int)) else inputs
     if [] in items:
-        raise RequestError(400, "`inputs` cannot be empty", "empty")
+        raise RequestError(400, f"`{field}` cannot be empty", "empty")
     return items  # type: ignore[no-any-return]
 
 
@@ -161,6 +165,22 @@ async def rerank(body: schemas.RerankRequest, request: Request) -> Response:
     order = sorted(range(len(scores)), key=lambda index: scores[index])[::-1]
     texts = [{"text": text} if body.return_text else {} for text in body.texts]
     return as_json([{"index": index, **texts[index], "score": scores[index]} for index in order])
+
+
+@tei_router.post("/v1/rerank", response_model=schemas.RerankedDocuments, summary="Rank documents, for Cohere's and Jina's clients")
+@tei_router.post("/v2/rerank", response_model=schemas.RerankedDocuments, summary="The same, with a newer address")
+async def rerank_documents(body: schemas.RerankDocumentsRequest, request: Request) -> Response:
+    """Score documents by a query with a cross-encoder: the best `top_n` first. A long document is read as the model was trained."""
+    if not body.documents:
+        raise RequestError(400, "`documents` cannot be empty", "empty")
+    request.scope[CONTEXT].field = "documents"
+    model = _named_model(request, body.model)
+    texts = [document if isinstance(document, str) else document.text for document in body.documents]
+    scores = await ask(request, Rerank(transform="sigmoid"), [Text(body.query, text) for text in texts], model)
+    order = sorted(range(len(scores)), key=lambda index: -scores[index])[: body.top_n]
+    documents = [{"document": {"text": text}} if body.return_documents else {} for text in texts]
+    results = [{"index": index, "relevance_score": scores[index], **documents[index]} for index in order]
+    return as_json({"model": model.name, "results": results, "usage": {"total_tokens": request.scope[CONTEXT].read}})
 
 
 @tei_router.post("/embed", response_model=list[list[float]], summary="Vectors of texts")
@@ -256,11 +276,34 @@ openai_router = APIRouter(tags=["OpenAI"], responses=error_responses(schemas.Ope
 @openai_router.post("/embeddings", response_model=schemas.OpenAIResponse, summary="The same, with a shorter address")
 async def openai_embed(body: schemas.OpenAIRequest, request: Request) -> Response:
     """One vector of length one for each text. A text that is too long is read as the model was trained."""
+    request.scope[CONTEXT].field = "input"
     model = _named_model(request, body.model)
-    found = await ask(request, Embed(prompt=prompt_of(model), dimensions=body.dimensions), as_list(body.input), model)
+    operation = Embed(prompt=prompt_of(model), dimensions=body.dimensions)
+    found = await ask(request, operation, as_list(body.input, "input"), None if body.model is None else model)
     data = [{"object": "embedding", "embedding": _encoded(row, body.encoding_format), "index": index} for index, row in enumerate(found)]
     read = request.scope[CONTEXT].read
     return as_json({"object": "list", "data": data, "model": model.name, "usage": {"prompt_tokens": read, "total_tokens": read}})
+
+
+@openai_router.get("/v1/models", response_model=schemas.OpenAIModels, summary="The served models, for OpenAI's clients")
+async def openai_models(request: Request) -> Response:
+    """The names that the field `model` takes; under /models/NAME that one alone."""
+    serving = serving_of(request)
+    names = [model_of(request).name] if "name" in request.path_params else [*serving.models]
+    return as_json({"object": "list", "data": [_openai_model(name) for name in names]})
+
+
+@openai_router.get("/v1/models/{model_id}", response_model=schemas.OpenAIModel, summary="One of them")
+async def openai_model(model_id: str, request: Request) -> Response:
+    """A model by its name."""
+    return as_json(_openai_model(serving_of(request).find(model_id).name))
+
+
+def _openai_model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": STARTED, "owned_by": "electra"}
+
+
+STARTED = int(time.time())
 
 
 def _named_model(request: Request, name: str | None) -> Model:

@@ -20,6 +20,8 @@ OTHER_TASKS = {
     **dict.fromkeys(("image",), "images"),
 }
 """Field of `InferenceClient` -> its task, where no model here can answer that."""
+OTHER_ROUTES = dict.fromkeys(("documents", "top_n", "return_documents"), "/v1/rerank")
+"""Field of another route of the same purpose -> that route."""
 
 
 class Request(BaseModel):
@@ -34,6 +36,7 @@ class Request(BaseModel):
         if unknown:
             names = ", ".join(repr(str(key)[:40]) for key in unknown[:4])
             task = next((f" (of {OTHER_TASKS[key]}, which is not served)" for key in unknown if key in OTHER_TASKS), "")
+            task = next((f" (of POST {OTHER_ROUTES[key]})" for key in unknown if key in OTHER_ROUTES), task)
             known = ", ".join(cls.model_fields)
             raise PydanticCustomError(UNKNOWN, "{message}", {"message": f"unknown field {names}{task}; known: {known}"})
         return value
@@ -125,6 +128,46 @@ class RerankRequest(Truncation):
     texts: TextList = Field(examples=[["the chef cooked the meal", "it rained"]])
     raw_scores: bool = Field(default=False, description="The logit in place of its sigmoid.")
     return_text: bool = Field(default=False, description="Repeat the texts in the answer.")
+
+
+class Document(Request):
+    """A document of POST /v1/rerank."""
+
+    text: str
+
+
+class RerankDocumentsRequest(Request):
+    """POST /v1/rerank and /v2/rerank."""
+
+    query: str = Field(examples=["who cooked the meal?"])
+    documents: Annotated[list[str | Document], FIRST, expected("a list of texts or of objects with `text`")] = Field(
+        examples=[["the chef cooked the meal", "it rained"]]
+    )
+    model: str | None = Field(default=None, description="A served model, where several are served and the address names none.")
+    top_n: TopK | None = Field(default=None, description="So many of the best; default: all.")
+    return_documents: bool | None = Field(default=False, description="Repeat the documents in the answer.")
+
+
+class RerankedDocument(BaseModel):
+    """A document's place in the request and its score, from 0 to 1."""
+
+    index: int
+    relevance_score: float
+    document: Document | None = None
+
+
+class TotalTokens(BaseModel):
+    """Tokens read, [CLS] and [SEP] included."""
+
+    total_tokens: int
+
+
+class RerankedDocuments(BaseModel):
+    """The best documents first."""
+
+    model: str
+    results: list[RerankedDocument]
+    usage: TotalTokens
 
 
 class Rank(BaseModel):
@@ -227,8 +270,24 @@ class OpenAIResponse(BaseModel):
     usage: OpenAIUsage
 
 
+class OpenAIModel(BaseModel):
+    """A served model."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class OpenAIModels(BaseModel):
+    """The served models."""
+
+    object: Literal["list"]
+    data: list[OpenAIModel]
+
+
 class OpenAIError(BaseModel):
-    """Every answer of POST /v1/embeddings that is not 200."""
+    """Every answer of OpenAI's routes that is not 200."""
 
     message: str
     code: int

@@ -20,6 +20,7 @@ from electra.serve.limits import CLIENT_GONE, Limits, RequestError
 from electra.serve.models import Model
 from electra.serve.observability import Metrics, RequestLog
 from electra.serve.operations import Operation, PreparedText, unknown_tokens
+from electra.storage.resolve import with_article
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 LONG_REQUEST = 8_192
@@ -40,6 +41,8 @@ class RequestContext:
     client: str = ""
     """Whose share of the limits it takes (see `limits.client_of`); '': nobody's."""
     model: str | None = None
+    field: str = "inputs"
+    """What its form calls the texts."""
     texts: int = 0
     tokens: int = 0
     unknown_tokens: int = 0
@@ -163,7 +166,7 @@ class Serving:
         """
         context.model = model.name
         context.shown = self.log.quoted([" ".join(filter(None, _parts(item))) for item in items])
-        self._check(model, operation, items)
+        self._check(context, model, operation, items)
         batcher = self.batchers[model.name]
         if not operation.immediate:
             batcher.check_queue(len(items), context.client)
@@ -179,16 +182,32 @@ class Serving:
             raise RequestError(413, "the answer would be too long; send a shorter text, or request fewer proposals", "tokens")
         return operation.run(model.predictor, texts, 1) if operation.immediate else await self._wait(context, batcher, operation, texts)
 
-    def _check(self, model: Model, operation: Operation, items: Sequence[Any]) -> None:
+    def _check(self, context: RequestContext, model: Model, operation: Operation, items: Sequence[Any]) -> None:
         if not operation.immediate and operation.name not in model.abilities:
             able = ", ".join(sorted(model.abilities))
-            raise RequestError(
-                424, f"model '{model.name}' (a {model.role}) has no answer to '{operation.name}'; it can: {able}{operation.needs}", "ability"
-            )
+            others = self._others([other for other in self.models.values() if operation.name in other.abilities])
+            what = f"model '{model.name}' ({with_article(model.role)}) has no answer to '{operation.name}'; it can: {able}"
+            raise RequestError(424, f"{what}{others or operation.needs}", "ability")
         if not items:
-            raise RequestError(400, "`inputs` cannot be empty", "empty")
-        if len(items) > self.limits.max_texts:
-            raise RequestError(413, f"batch size {len(items)} > maximum allowed batch size {self.limits.max_texts}; split the request", "texts")
+            raise RequestError(400, f"`{context.field}` cannot be empty", "empty")
+        if len(items) > (most := self.limits.max_texts):
+            raise RequestError(413, f"batch size {len(items)} > maximum allowed batch size {most} (--max-texts); split the request", "texts")
+
+    def check_unnamed(self, model: Model, operation: Operation) -> None:
+        """Check that a request that names no model does not get the vectors of a classifier or re-ranker while an encoder is served.
+
+        Raises:
+            RequestError: 424, with the addresses of the encoders.
+        """
+        encoders = [other for other in self.models.values() if other.role == "encoder"]
+        if operation.name in ("embed", "embed_all") and model.role == "classifier" and encoders:
+            what = f"model '{model.name}' is {with_article(model.role)}, not made for vectors"
+            raise RequestError(424, f"{what}{self._others(encoders)}; its own: /models/{model.name}/...", "ability")
+
+    @staticmethod
+    def _others(models: Sequence[Model]) -> str:
+        """Where other models answer."""
+        return f"; use {' or '.join(f'/models/{model.name}/...' for model in models[:4])}" if models else ""
 
     async def _prepare(self, context: RequestContext, model: Model, operation: Operation, items: Sequence[Any]) -> list[PreparedText]:
         prepare = partial(_prepared, model, operation, items, self.limits.max_tokens)

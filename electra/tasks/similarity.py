@@ -1,7 +1,7 @@
 """The tasks 'embed' and 'rerank': tables of texts that are similar or not -> examples, features, rankings and their scores.
 
 A table's columns say what it is, as in sentence-transformers: 'label', 'labels', 'score' or 'scores' is the label, all others are texts in the
-order of the table.
+order of the table. Columns of numbers or of ids are refused, not read as texts.
 
     two texts                      pairs             every first text's own second text is to be found among all
     three texts or more            triplets          the same, with negatives; a list of texts in a column is one text for each
@@ -10,6 +10,10 @@ order of the table.
     one text and a label           classes           texts of one label are similar
     one text                       plain texts       a text is similar to itself under other dropout (SimCSE)
 
+A list in the second column of three, or in one named 'pos', 'positive' or 'positives', has several texts that are similar to the first, as in
+FlagEmbedding's files: each makes an example with the negatives. A list of zeros and ones in 'label' or 'labels' says of each text after the first
+whether it is similar.
+
 A re-ranker reads a query and a passage together: it learns from scored pairs (the number is the relevance), from triplets or from scored triplets.
 """
 
@@ -17,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,8 +35,9 @@ from electra.contracts import Example, Features, Head, Prediction, Task, TaskTok
 from electra.data.tables import Row, cell, column_in, is_missing, numbered_lines, read_rows, string_cell, table_format, text_cell
 from electra.errors import UserError, parse_json
 from electra.tasks import metrics
-from electra.tasks.custom import split_file
+from electra.tasks.custom import split_file, written_list
 from electra.tasks.text_tasks import fit, number
+from electra.terminal import say
 
 LABELS = ("label", "labels", "score", "scores")
 """Columns that are no text."""
@@ -44,6 +50,13 @@ KINDS = {
     "plain texts": ("mrr@10", "texts alone"),
 }
 """Kind of data -> main metric on such dev data, description."""
+POSITIVES = ("pos", "positive", "positives")
+"""Names of a column whose list has texts that are all similar to the first."""
+_ID = re.compile(r"_*(?:.*[_ -])?(?:id|ids|idx|index|guid|uuid|pid|qid|docid)\d*", re.IGNORECASE)
+"""Names of columns that hold no texts."""
+CHECKED_ROWS = 20
+LONGEST_NAME, MOST_WORDS = 60, 4
+"""Of a column; a longer one is a text, in a file without a line of names."""
 CUTOFF = 10
 BLOCK = 256
 """Texts whose similarities to all others are held at once."""
@@ -71,6 +84,8 @@ class SimilarityColumns:
         texts = [*self.texts] or [name for name in row if name not in (label, *LABELS) and not re.fullmatch(r"Unnamed: \d+", name)]
         if not texts:
             raise UserError(f"{place}: no column of texts (columns: {', '.join(row)[:200]}); name it by --text-columns")
+        if wrong := next((name for name in texts if not self.texts and _ID.fullmatch(name)), None):
+            raise UserError(f"{place}: column '{wrong}' holds ids by its name, not texts; name the columns of texts by --text-columns")
         return texts, label
 
 
@@ -205,17 +220,102 @@ def _rows(path: Path, columns: SimilarityColumns, split: str) -> Iterator[tuple[
             if text.strip():
                 yield f"{path}, line {line}", [text.strip()], None
         return
-    names: tuple[list[str], str | None] | None = None
-    for line, row in read_rows(path, f"the {split} file"):
+    rows = read_rows(path, f"the {split} file")
+    first = [*itertools.islice(rows, CHECKED_ROWS)]
+    if not first:
+        return
+    texts, label = columns.of(first[0][1], f"{path}, line {first[0][0]}")
+    if not columns.texts:
+        _check_names(path, first[0][1])
+        _check_cells(path, [row for _, row in first], texts)
+    if split == "train":
+        roles = [f"first text '{texts[0]}'", *([f"similar '{texts[1]}'"] if texts[1:] else [])]
+        roles += ([f"negatives '{', '.join(texts[2:])}'"] if texts[2:] else []) + ([f"label '{label}'"] if label else [])
+        say(f"{path.name}: columns: {', '.join(roles)}")
+    for line, row in itertools.chain(first, rows):
         place = f"{path}, line {line}"
-        names = names or columns.of(row, place)
-        texts = [text for name in names[0] for text in _texts(row, name, place)]
-        yield place, texts, None if names[1] is None else cell(row, names[1], place, "--label")
+        yield from ((place, *found) for found in _of_row(row, texts, label, place))
+
+
+def _check_names(path: Path, row: Row) -> None:
+    """Check that the names of columns are no texts of a first row.
+
+    Raises:
+        UserError: the file has no line of names.
+    """
+    if table_format(path) in ("csv", "tsv"):
+        odd = next((name for name in row if len(name) > LONGEST_NAME or len(name.split()) > MOST_WORDS or _is_number(name)), None)
+        if odd is not None:
+            remedy = "add a line of names, such as query, positive, negative"
+            raise UserError(f"{path}: the first line names the columns, and '{odd[:60]}' is no name; {remedy}")
+
+
+def _check_cells(path: Path, rows: Sequence[Row], texts: Sequence[str]) -> None:
+    """Check that no column of texts that was not named holds numbers alone.
+
+    Raises:
+        UserError: one does.
+    """
+    for name in texts:
+        cells = [row.get(name) for row in rows]
+        if all(isinstance(value, int | float) or (isinstance(value, str) and _is_number(value)) for value in cells):
+            remedy = f"name the columns of texts by --text-columns; a similarity or relevance by --label {name}"
+            raise UserError(f"{path}: column '{name}' holds numbers ({cells[0]}), not texts; {remedy}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _of_row(row: Row, names: Sequence[str], label: str | None, place: str) -> Iterator[tuple[list[str], Any]]:
+    """A row -> (texts, label) of each of its examples: one, or one for each of several texts that are similar to the first.
+
+    Raises:
+        UserError: a list that may be of similar texts or of others.
+    """
+    parts = [_texts(row, name, place) for name in names]
+    every = [text for part in parts for text in part]
+    value = None if label is None else cell(row, label, place, "--label")
+    lists = len(parts) > 1 and len(parts[0]) == 1
+    relevant = _relevant(value, len(every) - 1, place) if lists and label in LABELS[:2] else None
+    if relevant is not None:
+        after = [*zip(every[1:], relevant, strict=True)]
+        negatives = [text for text, is_relevant in after if not is_relevant]
+        yield from (([every[0], text, *negatives], None) for text, is_relevant in after if is_relevant)
+    elif lists and len(parts[1]) > 1 and not isinstance(value, list):
+        if value is not None or (len(parts) == 2 and names[1].lower() not in POSITIVES):
+            remedy = "give the similar texts in 'positive' and the others in 'negative', or 'labels' with a 1 or 0 for each"
+            raise UserError(f"{place}: column '{names[1]}' holds {len(parts[1])} texts, and nothing says which are similar to the first; {remedy}")
+        yield from (([every[0], text, *every[1 + len(parts[1]) :]], None) for text in parts[1])
+    else:
+        yield every, value
+
+
+def _relevant(value: Any, number: int, place: str) -> list[bool] | None:
+    """A list of zeros and ones -> whether each text is relevant; None: not such a list.
+
+    Raises:
+        UserError: it is of another length, or no text is relevant.
+    """
+    items = written_list(value) if isinstance(value, str) and value.startswith("[") else value
+    if not isinstance(items, list) or not items or any(item not in (0, 1) for item in items):
+        return None
+    if len(items) != number:
+        raise UserError(f"{place}: {len(items)} labels and {number} texts after the first; give a 1 or 0 for each")
+    if not any(items):
+        raise UserError(f"{place}: no text has the label 1; remove the row")
+    return [bool(item) for item in items]
 
 
 def _texts(row: Row, name: str, place: str) -> list[str]:
-    """The text of a column, or all of a list."""
+    """The text of a column, or all of a list, also of one that is written in a cell of csv."""
     value: Any = cell(row, name, place, "--text-columns")
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        found = written_list(value)
+        value = found if found and all(isinstance(item, str) for item in found) else value
     if not isinstance(value, list):
         return [string_cell(row, name, place, "--text-columns")]
     if wrong := [item for item in value if not isinstance(item, str) or is_missing(item)]:

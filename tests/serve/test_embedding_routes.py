@@ -351,6 +351,36 @@ def test_the_model_can_be_named(served: Served) -> None:
     assert reply.status == 404 and reply.json["code"] == 404 and "did you mean 'tagger'" in reply.json["message"]
 
 
+@conforms(form="/v1/models", where="OpenAI", outcome="exact", section="clients")
+def test_openai_lists_the_models(served: Served) -> None:
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="none")
+    listed = [model.id for model in client.models.list()]
+    assert listed == [model["name"] for model in call(served.url, "/models").json["models"]] and "tagger" in listed
+    assert client.models.retrieve("tagger").owned_by == "electra"
+    with pytest.raises(openai.NotFoundError, match="did you mean 'tagger'"):
+        client.models.retrieve("taggers")
+    alone = openai.OpenAI(base_url=f"{served.url}/models/tagger/v1", api_key="none")
+    assert [model.id for model in alone.models.list()] == ["tagger"]
+
+
+@conforms(form="/v1/rerank", where="Cohere, Jina", outcome="exact", section="clients")
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_documents_are_ranked(version: str, served: Served) -> None:
+    texts = [OTHER, SHORT, "the old river"]
+    wanted = [sigmoid(logit(SHORT, text)) for text in texts]
+    order = sorted(range(3), key=lambda index: -wanted[index])
+    documents = [texts[0], {"text": texts[1]}, texts[2]]
+    found = post(served, f"/{version}/rerank", model="ranker", query=SHORT, documents=documents, top_n=2, return_documents=True)
+    assert [row["index"] for row in found["results"]] == order[:2] and [row["document"]["text"] for row in found["results"]] == [
+        texts[i] for i in order[:2]
+    ]
+    np.testing.assert_allclose([row["relevance_score"] for row in found["results"]], sorted(wanted)[::-1][:2], atol=1e-5)
+    plain = post(served, f"/models/ranker/{version}/rerank", query=SHORT, documents=texts)
+    assert [row["index"] for row in plain["results"]] == order and "document" not in plain["results"][0] and plain["usage"]["total_tokens"] > 0
+    refused(call(served.url, f"/{version}/rerank", {"model": "ranker", "query": SHORT, "documents": []}), 400, "`documents` cannot be empty")
+
+
 # ---- text-embeddings-inference: refused ----
 
 
@@ -360,7 +390,11 @@ def test_the_model_can_be_named(served: Served) -> None:
         tei_refused("/embed", {"inputs": "a", "pooling": "cls"}, 422, "unknown field 'pooling'; known: truncate", form="unknown field of /embed"),
         tei_refused("/predict", {"inputs": "a", "top_k": 2}, 422, "unknown field 'top_k'", form="unknown field of /predict"),
         tei_refused(
-            "/models/ranker/rerank", {"query": "a", "texts": ["b"], "top_n": 1}, 422, "'top_n'; known: truncate", form="unknown field of /rerank"
+            "/models/ranker/rerank",
+            {"query": "a", "texts": ["b"], "top_n": 1},
+            422,
+            "'top_n' (of POST /v1/rerank); known: truncate",
+            form="unknown field of /rerank",
         ),
         tei_refused("/tokenize", {"inputs": "a", "truncate": True}, 422, "unknown field 'truncate'", form="unknown field of /tokenize"),
         tei_refused("/decode", {"ids": [2], "inputs": "a"}, 422, "unknown field 'inputs'", form="unknown field of /decode"),
@@ -406,9 +440,7 @@ def test_the_model_can_be_named(served: Served) -> None:
         tei_refused("/embed", {"inputs": [-1]}, 422, "token ids", form="/embed of negative ids"),
         tei_refused("/decode", {"ids": [99999]}, 422, "id 99999 is not in the vocabulary", form="/decode of ids outside of the vocabulary"),
         tei_refused("/decode", {"ids": []}, 400, "cannot be empty", form="/decode of an empty list"),
-        tei_refused(
-            "/rerank", {"query": "a", "texts": ["b"]}, 424, "a re-ranker is a classifier of one output", form="/rerank of a model without classes"
-        ),
+        tei_refused("/rerank", {"query": "a", "texts": ["b"]}, 424, "use /models/ranker/...", form="/rerank of a model without classes"),
         tei_refused("/models/classifier/rerank", {"query": "a", "texts": ["b"]}, 424, "'rerank'", form="/rerank of a classifier of several classes"),
         tei_refused("/models/ranker/rerank", {"query": "a", "texts": []}, 400, "`texts` cannot be empty", form="/rerank of no texts"),
         tei_refused(
@@ -417,7 +449,13 @@ def test_the_model_can_be_named(served: Served) -> None:
         tei_refused("/embed_sparse", {"inputs": "a"}, 424, "SPLADE", form="/embed_sparse"),
         tei_refused("/embed", {"inputs": ["a"] * 33}, 413, "batch size 33 > maximum allowed batch size 32", form="too many texts"),
         tei_refused("/v1/embeddings", {"input": "a", "encoding_format": "int8"}, 422, "encoding_format", form="/v1/embeddings, encoding_format int8"),
-        tei_refused("/v1/embeddings", {"input": []}, 400, "cannot be empty", form="/v1/embeddings of an empty list"),
+        tei_refused("/v1/embeddings", {"input": []}, 400, "`input` cannot be empty", form="/v1/embeddings of an empty list"),
+        tei_refused(
+            "/v1/embeddings", {"input": [[9, 11, 19]]}, 422, "ids of another tokenizer mean other words", form="/v1/embeddings, ids of LangChain"
+        ),
+        tei_refused(
+            "/v1/embeddings", {"input": ["a"] * 33}, 413, "maximum allowed batch size 32 (--max-texts)", form="/v1/embeddings, too many texts"
+        ),
     ],
 )
 def test_what_text_embeddings_inference_would_not_answer(served: Served, path: str, body: Any, status: int, message: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conformance import conforms
 
 from electra.contracts import Example, Head
 from electra.errors import UserError
@@ -78,13 +79,17 @@ def test_lines_and_chosen_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"id": 3, "a": "x", "b": "y"}], "line 1: column 'id' holds 3 (int), not text"),
+        ([{"id": 3, "a": "x", "b": "y"}], "line 1: column 'id' holds ids by its name, not texts"),
         ([{"a": "x", "b": "y"}, {"a": "x", "b": " "}], "line 2: text 2 of the row is empty"),
         ([{"a": "x", "b": "y", "score": "high"}], "line 1: label 'high' is not a number"),
         ([{"a": "x", "b": "y", "c": "z", "score": [1, 2, 3]}], "line 1: 3 scores and 1 negatives; give 2 scores"),
         ([{"a": "x", "b": "y", "c": "z", "score": "high"}], "line 1: label 'high' is not a number; give 2 scores"),
         ([{"a": "x", "b": "y", "score": [1, 2]}], "line 1: column 'label' holds [1, 2], expected text"),
-        ([{"a": "x", "n": ["y", "z"]}, {"a": "x", "n": ["y"]}], "line 2: 2 texts, the first row has 3"),
+        ([{"a": "x", "b": "y", "n": ["y", "z"]}, {"a": "x", "b": "y", "n": ["y"]}], "line 2: 3 texts, the first row has 4"),
+        ([{"a": "x", "n": ["y", "z"]}], "line 1: column 'n' holds 2 texts, and nothing says which are similar to the first"),
+        ([{"a": "x", "docs": ["y", "z"], "labels": [0, 0]}], "line 1: no text has the label 1; remove the row"),
+        ([{"a": "x", "docs": ["y", "z"], "labels": [1]}], "line 1: 1 labels and 2 texts after the first; give a 1 or 0 for each"),
+        ([{"a": "x", "b": "y", "similarity": "0.5"}], "column 'similarity' holds numbers (0.5), not texts"),
         ([{"a": "x", "n": ["y", 4]}], "column 'n' holds 4 in its list"),
         ([{"label": "x"}], "no column of texts"),
     ],
@@ -228,3 +233,45 @@ def test_the_main_metric_is_that_of_the_dev_data() -> None:
     assert with_metric(EMBED, [Example(id="0", text="a", text_pair="b", label=1.0)]).main_metric == "spearman"
     assert with_metric(EMBED, [Example(id="0", text="a", label="b")]).main_metric == "nearest_neighbor_accuracy"
     assert embedding_task(SimilarityColumns()).main_metric == "mrr@10"
+
+
+# ---- as other libraries write pairs and triplets ----
+
+
+def forms(examples: Any) -> list[tuple[Any, ...]]:
+    return [(example.text, example.text_pair, example.negatives) for example in examples]
+
+
+@conforms(form="several positives of a query (FlagEmbedding)", where="finetune", outcome="exact", section="tables")
+def test_several_positives_are_no_negatives(tmp_path: Path) -> None:
+    path = table(tmp_path, [{"query": "q", "pos": ["a", "b"], "neg": ["c", "d"]}, {"query": "r", "pos": ["e"], "neg": ["f", "g"]}])
+    wanted = [("q", "a", ("c", "d")), ("q", "b", ("c", "d")), ("r", "e", ("f", "g"))]
+    assert forms(read_examples(path, SimilarityColumns(), "train")) == wanted
+    assert forms(read_examples(table(tmp_path, [{"query": "q", "pos": ["a", "b"]}]), SimilarityColumns(), "train")) == [
+        ("q", "a", ()),
+        ("q", "b", ()),
+    ]
+
+
+@conforms(form="a relevance of each passage in a list (sentence-transformers)", where="finetune", outcome="exact", section="tables")
+def test_labels_of_passages_are_read_in_any_order(tmp_path: Path) -> None:
+    for docs, labels in ((["a", "b", "c"], [1, 0, 0]), (["b", "c", "a"], [0, 0, 1])):
+        path = table(tmp_path, [{"query": "q", "docs": docs, "labels": labels}])
+        assert forms(read_examples(path, SimilarityColumns(), "train")) == [("q", "a", ("b", "c"))]
+    path = table(tmp_path, [{"query": "q", "docs": ["a", "b", "c"], "scores": [0.9, 0.1, 0]}])
+    assert next(iter(read_examples(path, SimilarityColumns(), "train"))).scores == (0.9, 0.1, 0.0)
+
+
+def test_a_list_in_a_cell_is_several_texts(tmp_path: Path) -> None:
+    import pandas
+
+    rows = [{"query": "q", "positive": "[1] a note", "negatives": ["it's", "b"]}]
+    pandas.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+    assert forms(read_examples(tmp_path / "a.csv", SimilarityColumns(), "train")) == [("q", "[1] a note", ("it's", "b"))]
+
+
+def test_a_file_without_names_of_columns_is_refused(tmp_path: Path) -> None:
+    for first in ("what is a river of the north ?\ta stream\tb", "a\tb\t0.76"):
+        (tmp_path / "a.tsv").write_text(f"{first}\nq\tp\tn\n")
+        with pytest.raises(UserError, match=r"a.tsv: the first line names the columns, and '.*' is no name; add a line of names"):
+            list(read_examples(tmp_path / "a.tsv", SimilarityColumns(), "train"))
