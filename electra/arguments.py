@@ -183,6 +183,7 @@ class FinetuneArguments(TypedDict, total=False):
     double_unordered: bool
     resume: bool
     early_stopping: int
+    metric: str | None
     mixing: str
     workers: int
     engine: Literal["local", "ray"]

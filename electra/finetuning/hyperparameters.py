@@ -30,7 +30,7 @@ RANDOM = "random:"
 """Prefix of --model for random weights in a checkpoint's shape."""
 DATA_FILE = "data.json"
 """In a run: task -> split -> a hash of its examples."""
-ONE_TASK = ("teacher", "class_weights", "fold", "few_shot")
+ONE_TASK = ("teacher", "class_weights", "fold", "few_shot", "metric")
 """Settings that several tasks cannot share."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from electra import config
-from electra.contracts import Example, Features, Head, Task
+from electra.contracts import Example, Features, Head, Prediction, Task
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.vocabulary import at_start
 from electra.errors import UserError
@@ -159,6 +159,7 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         warnings = pooling_lines(settings.model, start.path, {head_form("mean", head) for head in heads.values()}, whole.head)
     for name, (task, training, dev) in read.items():
         task = with_scheme(resolve_metric(task, heads[name]), training)
+        task = with_chosen_metric(task, whole.metric, heads[name], dev)
         task = retrieval.with_prompts(task, whole) if name == "embed" else task
         if len(names) == 1 and not path.exists():
             input_spec.check_asked(task, settings)
@@ -186,6 +187,23 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         found += few_shot.lines(name, training, heads[name], whole.few_shot) if whole.few_shot else []
         warnings += found if len(names) == 1 else [at_start(f"{name}: ", line) for line in found]
     return FinetuneInputs(settings=whole, recorded=recorded, start=start, tokenizer=tokenizer, tasks=tasks, hashes=hashes, warnings=warnings)
+
+
+def with_chosen_metric(task: Task, metric: str | None, head: Head, dev: Sequence[Example]) -> Task:
+    """The task with --metric as its main metric.
+
+    Raises:
+        UserError: it is not computed for this task, or is an error, which is best where it is lowest.
+    """
+    if metric is None:
+        return task
+    if head.kind not in ("classification", "multilabel", "regression", "tagging"):
+        raise UserError(f"--metric {metric}: {task.name} is always chosen by {task.main_metric}; leave it out")
+    right = [Prediction(label="" if example.label is None else example.label) for example in dev]
+    known = [name for name in task.score(dev, right, head) if not name.endswith("error")]
+    if metric not in known:
+        raise UserError(f"--metric {metric}: {task.name} has no such metric; known: {', '.join(known)}")
+    return replace(task, main_metric=metric)
 
 
 def examples_hash(examples: Sequence[Example]) -> str:

@@ -196,6 +196,8 @@ class FinetuneSettings(ColumnSettings, DecodingSettings):
     early_stopping: int = flag(0, minimum=0, advanced=True)
     """Stop after this many evaluations without a better main metric and keep the best weights; they are chosen on the dev set, so its score is
     optimistic. 0: train to the end."""
+    metric: str | None = flag(None, advanced=True)
+    """Metric that chooses the best evaluation, seed and search point, such as macro_f1 for unbalanced classes; default: the task's main metric."""
     mixing: str = flag("all", parse=mixing, metavar="all|sizeP", advanced=True)
     """Several tasks: 'all', every example once per epoch; 'size0.75', batches sampled by task size to this power."""
     suite: SuiteSettings = field(default_factory=SuiteSettings)

@@ -767,3 +767,14 @@ def test_data_in_memory_are_refused(tmp_path: Path) -> None:
     frame = pandas.DataFrame({"text": ["a"], "label": ["b"]})
     with pytest.raises(UserError, match=r"train is a DataFrame, expected text or a path; save it first"):
         electra.finetune("own", model="shipped:mini", train=frame, dev=frame, output=tmp_path / "run")
+
+
+def test_another_metric_chooses(start: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = ("--max-train-examples", "20", "--epochs", "1")
+    assert cli.main(_command(start, reviews, tmp_path / "run", *short, "--metric", "macro_f1")) == 0
+    scores = _read(tmp_path / "run" / "scores.json")
+    assert scores["main_metric"] == "macro_f1" and "the best of the seeds above by macro_f1" in " ".join(
+        (tmp_path / "run" / "best" / "README.md").read_text().split()
+    )
+    assert cli.main(_command(start, reviews, tmp_path / "wrong", *short, "--metric", "f1")) == 2
+    assert "--metric f1: own has no such metric; known: accuracy, macro_f1" in capsys.readouterr().err and not (tmp_path / "wrong").exists()
