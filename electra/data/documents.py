@@ -326,6 +326,10 @@ def _unbroken(records: Iterator[Any], name: str) -> Iterator[Any]:
         yield record
 
 
+SAMPLED_CHARACTERS = 100_000
+"""Of a document that are chosen together for a vocabulary."""
+
+
 def sample_texts(settings: VocabSettings, report: CorpusReport) -> Iterator[str]:
     """Documents chosen by their hash, so that about `sample_bytes` of text come from everywhere in the corpus."""
     expected = estimate_text_bytes(settings.corpus)
@@ -334,12 +338,22 @@ def sample_texts(settings: VocabSettings, report: CorpusReport) -> Iterator[str]
     with ReadingProgress(report, "reading for the vocabulary") as progress:
         for document in read_documents(settings.corpus, text_field=settings.text, documents=settings.documents, report=report):
             progress.show()
-            text = "\n".join(document.lines)
-            if share < 1:
-                digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
-                if int.from_bytes(digest, "little") >= share * 2**64:
-                    continue
-            taken += len(text.encode("utf-8"))
-            yield text
-            if taken >= settings.sample_bytes:
-                return
+            for text in _pieces("\n".join(document.lines)):
+                if share < 1:
+                    digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
+                    if int.from_bytes(digest, "little") >= share * 2**64:
+                        continue
+                taken += len(text.encode("utf-8"))
+                yield text
+                if taken >= settings.sample_bytes:
+                    return
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A document -> itself, or parts of a long one, cut at white space: a sample of whole documents would be all or nothing of a few."""
+    while len(text) > SAMPLED_CHARACTERS:
+        end = max(text.rfind(" ", 1, SAMPLED_CHARACTERS), text.rfind("\n", 1, SAMPLED_CHARACTERS))
+        end = end if end > 0 else SAMPLED_CHARACTERS
+        yield text[:end]
+        text = text[end:]
+    yield text

@@ -55,6 +55,7 @@ from electra.settings import PrepareSettings
 from electra.storage import atomic
 from electra.terminal import ReadingProgress, say
 
+FEW_DOCUMENTS = 20
 RECORDED_WORDS = 20
 """Unknown words in the manifest."""
 
@@ -123,7 +124,15 @@ def _make(
     shutil.rmtree(output / "parts", ignore_errors=True)  # the dataset is finished
     (output / "plan.json").unlink(missing_ok=True)
     if plan.held_out > 0 and not splits["held_out"]["documents"]:
-        say(f"warning: none of {splits['train']['documents']:,} documents was held out; give a larger --held-out to evaluate")
+        few = splits["train"]["documents"] < FEW_DOCUMENTS
+        remedy = "give --documents line, or evaluate on text of its own" if few else "give a larger --held-out to evaluate"
+        say(f"warning: none of {splits['train']['documents']:,} documents was held out; {remedy}")
+    if not splits["train"]["documents"]:
+        say("warning: no document is left to train on; give a smaller --held-out, or --documents line")
+    if settings.documents == "auto" and "line" in report.rules:
+        tokens = sum(split["tokens"] for split in splits.values()) / max(1, sum(split["documents"] for split in splits.values()))
+        what = f"every line is a document in {report.rules['line']:,} files, {tokens:.0f} tokens on average"
+        say(f"{what}; if lines follow each other, --documents file or blank-line joins them")
     for line in report.lines():
         say(f"warning: {line}")
     for line in (tokenizer.settings.note, *unknown.lines(give="give")):

@@ -58,46 +58,57 @@ class ExamplePlan:
         return len(self.first)
 
 
-def cut_lines(line_starts: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n + 1,) token offsets of lines -> (P + 1,) offsets of spans of at most `longest` tokens, (n + 1,) index of each line's first span."""
-    lengths = np.diff(line_starts)
-    counts = np.maximum(1, -(-lengths // longest))
-    first = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=first[1:])
-    within = np.arange(first[-1]) - np.repeat(first[:-1], counts)
-    starts = np.repeat(line_starts[:-1], counts) + within * longest
-    return np.append(starts, line_starts[-1]), first
-
-
 def plan_examples(
     line_starts: np.ndarray, document_starts: np.ndarray, length: int, rng: np.random.Generator, short_example_prob: float
 ) -> ExamplePlan:
     """Token offsets of lines (n + 1,), line indices of documents (d + 1,) -> the examples of this epoch.
 
-    `length` is the full example length, special tokens included. With `short_example_prob` an example has a random shorter target.
+    `length` is the full example length, special tokens included. With `short_example_prob` an example has a random shorter target. A line that is
+    longer than an example continues in the next one. Of a shorter line that makes an example full, what does not fit is left out, as in the
+    original.
     """
     line_starts = np.asarray(line_starts, np.int64)
-    spans, first_span = cut_lines(line_starts, length - 3)
-    ends = set(first_span[np.asarray(document_starts, np.int64)[1:]].tolist())
-    sizes = np.diff(spans).tolist()
+    longest, sizes = length - 3, np.diff(line_starts)
+    ends = set(np.asarray(document_starts, np.int64)[1:].tolist())
     # An example has at least one span, so this many random numbers are always enough.
-    short = (rng.random(len(sizes) + 1) < short_example_prob).tolist()
-    targets = rng.integers(5, length, len(sizes) + 1, endpoint=True).tolist()
+    most = int(np.maximum(1, -(-sizes // longest)).sum() + (sizes > longest).sum()) + 1
+    short = (rng.random(most) < short_example_prob).tolist()
+    targets = rng.integers(5, length, most, endpoint=True).tolist()
+    spans = [int(line_starts[0])]
     firsts: list[int] = []
     lasts: list[int] = []
     chosen: list[int] = []
     start, filled, target = 0, 0, length
-    for index, size in enumerate(sizes, 1):
-        filled += size
-        if filled >= target or index in ends:
-            if filled:
-                firsts.append(start)
-                lasts.append(index)
-                chosen.append(target)
-                target = targets[len(firsts)] if short[len(firsts)] else length
-            start, filled = index, 0
-    as_array = [np.array(v, np.int64) for v in (firsts, lasts, chosen)]
-    return ExamplePlan(spans, as_array[0], as_array[1], as_array[2])
+
+    def close() -> None:
+        nonlocal start, filled, target
+        if filled:
+            firsts.append(start)
+            lasts.append(len(spans) - 1)
+            chosen.append(target)
+            target = targets[len(firsts)] if short[len(firsts)] else length
+        start, filled = len(spans) - 1, 0
+
+    for index, size in enumerate(sizes.tolist(), 1):
+        if size <= longest:
+            spans.append(spans[-1] + size)
+            filled += size
+            if filled >= target:
+                close()
+        else:  # it fills this example, and goes on in the next ones
+            rest = size
+            while rest:
+                if filled >= longest:
+                    close()
+                taken = min(rest, longest - filled)
+                spans.append(spans[-1] + taken)
+                filled, rest = filled + taken, rest - taken
+                if filled >= min(target, longest):
+                    close()
+        if index in ends:
+            close()
+    as_array = [np.array(v, np.int64) for v in (spans, firsts, lasts, chosen)]
+    return ExamplePlan(as_array[0], as_array[1], as_array[2], as_array[3])
 
 
 def plan_stored(line_starts: np.ndarray, document_starts: np.ndarray, length: int) -> ExamplePlan:

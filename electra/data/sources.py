@@ -16,7 +16,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
@@ -245,6 +245,20 @@ def _is_listed(files: Collection[str], folder: str, file: str) -> bool:
     return f"{folder}/{file}" in files
 
 
+CARDS = "cards of data sets, not read"
+
+
+def without_cards(sources: Iterable[Source], report: CorpusReport) -> list[Source]:
+    """The files of a folder without README.md where its texts are in tables or records, as in a data set of the hub."""
+    found = [*sources]
+    if not any(source.kind in ("parquet", "records") for source in found):
+        return found
+    cards = [source for source in found if PurePath(source.name).name.lower() == "readme.md"]
+    for source in cards:
+        report.add(CARDS, source.name)
+    return [source for source in found if source not in cards]
+
+
 def _in_folder(path: Path, report: CorpusReport, kind_of: KindOf) -> Iterator[Source]:
     for folder, folders, files in os.walk(path, followlinks=True):
         made = [name for name in folders if is_no_corpus(partial(_is_in, Path(folder, name)))]
@@ -307,13 +321,15 @@ def find_sources(names: Sequence[str | Path], report: CorpusReport, kinds: KindO
             continue
         path = atomic.existing_path(name, "corpus" if kinds is None else "file")
         if path.is_dir():
-            found += _in_folder(path, report, kinds or kind_of)
+            found += without_cards(_in_folder(path, report, kinds or kind_of), report)
         else:
             found.append(Source((kinds or _named_kind)(path) or "text", path.name, path, path.stat().st_size, named=True))
     if not found:
         endings = " ".join(TEXT_ENDINGS + RECORD_ENDINGS)
         more = ".parquet (or .gz .xz .zst .bz2 of them), or .tar .zip" if kinds is None else ".csv .tsv .json .parquet (or .gz .xz .zst .bz2 of them)"
-        raise UserError(f"no text in {', '.join(map(str, names))}; expected files ending in {endings} {more}")
+        skipped = report.problems.get(UNKNOWN_ENDING)
+        there = f" ({skipped['count']:,} files have other endings, such as {skipped['places'][0]}: rename them, or name each)" if skipped else ""
+        raise UserError(f"no text in {', '.join(map(str, names))}{there}; expected files ending in {endings} {more}")
     if report.total_bytes is not None:
         report.total_bytes += sum(source.size_bytes for source in found)
     return found

@@ -50,12 +50,21 @@ T = TypeVar("T", str, bytes)
 # ---- a new vocabulary ----
 
 
-def choose_letters(counts: Counter[str], most: int) -> list[str]:
-    """The most frequent letters that cover the text, at most `most`, in code point order (equal counts: the lower code point first)."""
+def choose_letters(counts: Counter[str], pieces: int, is_word: Callable[[str], bool] = lambda letter: False) -> list[str]:
+    """The most frequent letters that cover the text, in code point order (equal counts: the lower code point first).
+
+    Together they have at most `pieces` pieces, or 20 letters: one of a letter that is a word of its own, as Chinese characters are, two of others.
+    """
     needed = ALPHABET_COVERAGE * counts.total()
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: max(most, 20)]
-    before = itertools.accumulate((count for _, count in ranked), initial=0)
-    return sorted(letter for (letter, _), covered in zip(ranked, before, strict=False) if covered < needed)
+    chosen: list[str] = []
+    covered = used = 0
+    for letter, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        used += 1 if is_word(letter) else 2
+        if covered >= needed or (used > pieces and len(chosen) >= 20):
+            break
+        chosen.append(letter)
+        covered += count
+    return sorted(chosen)
 
 
 def accent_rule(counts: Mapping[str, int]) -> tuple[bool, str]:
@@ -143,9 +152,13 @@ def train_tokenizer(
         counts.update(backend.normalizer.normalize_str(text))
     counts.pop(" ", None)
     if not counts:
-        raise UserError("the corpus holds no text to train a vocabulary on; check the files and --text")
-    letters = choose_letters(counts, size // 4)
-    inner = [letter for letter in letters if len(backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(f"a{letter}a"))) == 1]
+        raise UserError("the corpus holds no text to train a vocabulary on; check the files and --text, or give a larger --sample-bytes")
+
+    def is_word(letter: str) -> bool:
+        return len(backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(f"a{letter}a"))) > 1
+
+    letters = choose_letters(counts, size // 2, is_word)
+    inner = [letter for letter in letters if not is_word(letter)]
     # The trainer numbers pieces in the order of a hash map and breaks ties by number. With single letters given beforehand, their numbers
     # are fixed, and the same corpus gives the same vocabulary.
     trainer = trainers.WordPieceTrainer(
@@ -302,6 +315,7 @@ class UnknownWords:
         if self.long_words:
             words = ", ".join(f"'{word}'" for word, _ in ranked(self.long_words)[:3])
             out.append(f"unknown words of more than {self._limit} characters: {'at least ' * self.sampled}{self.long_words.total():,} ({words})")
+            out[-1] += "; of text without spaces between words (Thai, Lao, Khmer, Burmese) segment it first, or such runs are lost"
         if many and self._alone and (hint := self._hint([word for word, _ in frequent], give)):
             out.append(hint)
         elif self.share > MOSTLY_UNKNOWN:

@@ -332,7 +332,12 @@ def check_data(settings: PretrainSettings) -> list[str]:
 
     if not settings.data.data:
         raise UserError("no data: give --data SHARDS, folders made by 'electra prepare'")
+    if twice := next((path for path in settings.data.data if settings.data.data.count(path) > 1), None):
+        raise UserError(f"--data: {twice} is given twice; give each folder once, and how often it is read by --weights")
     shards = {str(path): open_shards(path) for path in settings.data.data}
+    for path, tokenized in shards.items():
+        if not tokenized.train.num_documents:
+            raise UserError(f"{path} has no documents to train on; prepare it with a smaller --held-out")
     same_vocabulary(shards)
     first = next(iter(shards.values()))
     tokenizer = load_tokenizer(first.tokenizer_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import dataclasses
 import gzip
 import json
 import lzma
@@ -14,11 +15,12 @@ from conformance import case, conforms
 
 from electra.cli import main
 from electra.data import documents, sources
-from electra.data.documents import read_documents
+from electra.data.documents import read_documents, sample_texts
 from electra.data.prepare_chunk import PreparePlan, read_chunks
 from electra.data.shards import open_shards
 from electra.data.sources import CorpusReport, estimate_text_bytes
 from electra.errors import UserError
+from electra.settings import VocabSettings
 
 TEXT = "One line.\nIts second line.\n\n\nAnother document.\r\n \nLast, without an end"
 DOCUMENTS = [["One line.", "Its second line."], ["Another document."], ["Last, without an end"]]
@@ -365,3 +367,13 @@ def test_estimate_of_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt.xz").write_bytes(b"x" * 1000)
     assert estimate_text_bytes([tmp_path]) == 4600
     assert estimate_text_bytes(["hf:a/b"]) is None
+
+
+def test_a_sample_of_one_long_document_is_a_part_of_it(tmp_path: Path) -> None:
+    words = [f"word{number}" for number in range(200_000)]
+    (tmp_path / "a.txt").write_text(" ".join(words))
+    settings = VocabSettings(corpus=(str(tmp_path / "a.txt"),), output="none", sample_bytes=600_000)
+    pieces = list(sample_texts(settings, CorpusReport()))
+    assert 2 <= len(pieces) <= 8 and set(" ".join(pieces).split()) <= set(words)
+    whole = dataclasses.replace(settings, sample_bytes=10**8)
+    assert "".join(sample_texts(whole, CorpusReport())) == " ".join(words)

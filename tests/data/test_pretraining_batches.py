@@ -103,6 +103,19 @@ def test_no_text_is_lost_to_long_lines() -> None:
     assert np.diff(plan.spans).max() <= length - 3
 
 
+@pytest.mark.parametrize(("sizes", "least"), [([5000], 1.0), ([400] * 20, 1.0), ([300, 3, 40] * 30, 0.9)], ids=["one line", "paragraphs", "mixed"])
+@pytest.mark.parametrize("length", [16, 48, 128])
+def test_an_epoch_has_every_token_of_long_lines(length: int, sizes: list[int], least: float) -> None:
+    """What lines shorter than an example lose is the original's rule; here the only ones that are have 3 and 40 tokens."""
+    starts = np.cumsum([0, *sizes])
+    plan = pretraining_batches.plan_examples(starts, np.array([0, len(sizes)]), length, np.random.default_rng(0), 0.05)
+    seen = np.zeros(starts[-1], bool)
+    for i in range(len(plan)):
+        ids, _ = pretraining_batches.example_layout(plan, i, length, np.random.default_rng(i), 0.1).fill(np.arange(starts[-1]) + 100, CLS, SEP)
+        seen[ids[ids >= 100] - 100] = True
+    assert seen.mean() >= least
+
+
 def test_shares_of_single_segments_and_short_examples() -> None:
     split = Split(np.arange(200_000) + 100, np.arange(0, 200_001, 5), np.array([0, 40_000]))
     plan = pretraining_batches.plan_examples(split.line_starts, split.document_starts, 64, np.random.default_rng(0), 0.05)
@@ -127,7 +140,7 @@ def same(a: object, b: object) -> bool:
 
 def test_a_saved_position_gives_the_batches_that_would_have_come() -> None:
     one = stream()
-    for stop in (0, 7, 150):  # 150 batches are several epochs of this corpus
+    for stop in (0, 7, 250):  # 250 batches are several epochs of this corpus
         for _ in range(stop):
             next(one)
         saved = one.state()

@@ -18,6 +18,7 @@ from archives import Members, tar
 
 from electra.data.documents import read_documents
 from electra.data.sources import CorpusReport, with_newlines
+from electra.errors import UserError
 
 
 def bundle(members: Members) -> bytes:
@@ -236,3 +237,23 @@ def test_line_ends_of_every_kind_are_newlines() -> None:
             once = once.replace(b"\r\r\n", b"\r\n")
         assert with_newlines(text) == io.TextIOWrapper(io.BytesIO(once), "utf-8").read().encode()
     assert with_newlines(b"\r" * 4_000_000) == b"\n" * 4_000_000
+
+
+def test_the_card_of_a_data_set_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# My data\n")
+    (tmp_path / "notes.md").write_text("a text of its own\n")
+    report = CorpusReport()
+    assert any("license: mit" in lines for lines in read(tmp_path, report))
+    (tmp_path / "data" / "train.jsonl").write_text('{"text": "a row"}\n')
+    report = CorpusReport()
+    assert sorted(read(tmp_path, report)) == [["a row"], ["a text of its own"]]
+    assert report.lines() == ["cards of data sets, not read: 1 (README.md)"]
+
+
+def test_files_of_other_endings_are_named_where_nothing_else_is_there(tmp_path: Path) -> None:
+    (tmp_path / "AA").mkdir()
+    (tmp_path / "AA" / "wiki_00").write_text('{"text": "an article"}\n')
+    with pytest.raises(UserError, match=r"no text in .* \(1 files have other endings, such as AA/wiki_00: rename them, or name each\); expected"):
+        read(tmp_path, CorpusReport())
+    assert read(tmp_path / "AA" / "wiki_00", CorpusReport()) == [["an article"]]

@@ -9,7 +9,7 @@ from tiny_models import checkpoints
 
 from electra.data.tokenizer import Tokenizer, load_tokenizer
 from electra.data.tokenizer_files import SPECIAL_PIECES, bert_rules
-from electra.data.vocabulary import UnknownWords, count_words
+from electra.data.vocabulary import UnknownWords, choose_letters, count_words
 
 DOMAIN = "Zebrafish embryos, zebrafish larvae; the zebrafish [MASK] cooked quickly.\nembryos walk — Ünïque 数 quickly zebrafish\nthe chef quickly ate"
 
@@ -44,7 +44,8 @@ def test_unknown_tokens_are_counted_and_the_five_most_frequent_words_listed() ->
     assert (found.tokens, found.unknown) == (17, 12)
     assert found.lines() == [
         "warning: unknown tokens: 70.59% (12 of 17); the most frequent unknown words: 'aa' (3), 'xx' (3), ',' (1), 'bb' (1), 'cc' (1)",
-        f"warning: unknown words of more than 100 characters: 2 ('{'b' * 24}... (101 characters)', '{'b' * 24}... (5,000 characters)')",
+        f"warning: unknown words of more than 100 characters: 2 ('{'b' * 24}... (101 characters)', '{'b' * 24}... (5,000 characters)')"
+        "; of text without spaces between words (Thai, Lao, Khmer, Burmese) segment it first, or such runs are lost",
         "warning: most of the text is unknown: the vocabulary is not made for it; 'electra vocab' makes one from a corpus",
     ]
     few = unknown_words(["the chef " * 200, "xx"])
@@ -94,3 +95,10 @@ def test_much_text_is_sampled_evenly_and_counted_wholly() -> None:
     assert found.sampled and found.unknown == 120_000 == found.tokens
     assert [word for word, _ in found.words.most_common(1)] == ["xx"] and len(found.words) == 4
     assert "in a sample of the text: 'xx'" in found.lines()[0]
+
+
+def test_characters_that_are_words_take_one_piece() -> None:
+    """Half of the pieces are for letters: of Chinese, whose characters have no continued form, twice as many as of Latin."""
+    counts = Counter({chr(0x4E00 + i): 1000 - i for i in range(500)})
+    assert len(choose_letters(counts, 200, lambda letter: True)) == 200 and len(choose_letters(counts, 200)) == 100
+    assert len(choose_letters(counts, 10)) == 20

@@ -860,3 +860,17 @@ def test_teachers_that_do_not_fit(words: str, said: str, shards: Path, tmp_path:
     assert main(["pretrain", *named, "--data", str(shards), "--output", str(tmp_path / "run"), *QUICK]) == 2
     error = capsys.readouterr().err
     assert said.replace("OTHER", str(tmp_path / "OTHER")) in error and len(error.splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+def test_data_that_cannot_be_trained_on(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder given twice; one whose only document is held out, which `prepare` says."""
+    words = ["pretrain", "demo", "--output", str(tmp_path / "run"), "--num-train-steps", "2", "--data"]
+    assert main([*words, str(shards), str(shards), "--weights", "1", "2"]) == 2
+    assert f"{shards} is given twice; give each folder once, and how often it is read by --weights" in capsys.readouterr().err
+    (tmp_path / "a.txt").write_text("the chef cooked the meal in the old house")
+    prepare = ["prepare", str(tmp_path / "a.txt"), "--tokenizer", str(shards / "tokenizer"), "--output", str(tmp_path / "none"), "--held-out"]
+    assert main([*prepare, "0.99"]) == 0
+    assert "no document is left to train on; give a smaller --held-out, or --documents line" in capsys.readouterr().err
+    assert main([*words, str(tmp_path / "none")]) == 2
+    assert "has no documents to train on; prepare it with a smaller --held-out" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
