@@ -291,8 +291,10 @@ def from_arguments(cls: type, arguments: Mapping[str, Any], where: str) -> Any:
         if plain in (str, Path):
             for each in value if many else [value]:
                 if not isinstance(each, str | os.PathLike | int | float):
-                    remedy = "save it first (a data frame: to_parquet; a data set: save_to_disk) and give the path"
-                    raise UserError(f"{where}: {name} is a {type(each).__name__}, expected text or a path; {remedy}")
+                    expected = "text, as of the flag"
+                    if plain is Path:
+                        expected = "a path; save it first (a data frame: to_parquet; a data set: save_to_disk)"
+                    raise UserError(f"{where}: {name} is a {type(each).__name__}, expected {expected}")
         if plain is str:
             value = [str(each) for each in value] if many else str(value) if isinstance(value, Path) else value
         functools.reduce(lambda table, section: table.setdefault(section, {}), path[:-1], above)[path[-1]] = value

@@ -149,8 +149,8 @@ def with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, list):
             return [absolute(name, each) for each in value]
         prefix = RANDOM if str(value).startswith(RANDOM) else ""
-        place = Path(str(value).removeprefix(prefix))
-        return f"{prefix}{place.absolute()}" if name == "output" or place.exists() else value
+        place = str(value).removeprefix(prefix)
+        return prefix + os.path.abspath(place) if name == "output" or os.path.exists(place) else value
 
     return {
         name: with_absolute_paths(value) if isinstance(value, Mapping) else absolute(name, value) if name in PLACES else value
@@ -170,7 +170,7 @@ def check_same_run(output: Path, before: Mapping[str, Any], now: Mapping[str, An
     before = {name: value for name, value in now.items() if name in defaults and value == defaults[name]} | before
     for name in sorted((before.keys() | now.keys()) - set(may_change)):
         one, other = before.get(name), now.get(name)
-        if one != other and not (isinstance(one, str) and isinstance(other, str) and os.path.abspath(one) == os.path.abspath(other)):
+        if one != other and not (name in PLACES and config.same_place(str(one), str(other))):
             raise UserError(
                 f"{output} began with {name} = {before.get(name)}, now it is {now.get(name)}; repeat its flags, or choose another --output"
             )
@@ -243,8 +243,10 @@ def check_class_weights(text: str | None, head: Head) -> list[float] | None:
         return None
     parts = [part.rpartition("=") for part in text.split(",")]
     weights = [number(weight.strip(), "--class-weights", remedy=f"give '{BALANCED}' or numbers such as 1,2.5") for _, _, weight in parts]
-    if all(equals for _, equals, _ in parts):
+    if any(equals for _, equals, _ in parts):
         named = dict(zip((name.strip() for name, _, _ in parts), weights, strict=True))
+        if "" in named or len(named) < len(parts):
+            raise UserError(f"--class-weights {text}: expected a weight for each name, each name once, such as bad=2,good=1")
         if unknown := [name for name in named if name not in head.labels]:
             raise UserError(f"--class-weights {text}: no class '{unknown[0]}'; known: {', '.join(head.labels[:20])}")
         weights = [named.get(label, 1.0) for label in head.labels]

@@ -101,6 +101,8 @@ def with_length(chosen: FinetuneSettings, given: FinetuneSettings, start: Checkp
     """Settings whose `max_length`, unless it was given, is that of the sentence encoder to start from."""
     if given.task != "embed" or "max_length" in config.given(given):
         return chosen
+    if (file := given.output / "config.toml").exists():
+        return dataclasses.replace(chosen, max_length=config.read_toml(file).get("max_length", chosen.max_length))
     declared = start_modules(start, given.model).max_length
     return dataclasses.replace(chosen, max_length=min(declared, start.config.max_position_embeddings)) if declared else chosen
 
@@ -216,6 +218,6 @@ def save(folder: Path, settings: FinetuneSettings, start: Checkpoint) -> None:
     chosen = settings.embedding
     prompts: Mapping[str, Any] = {name: getattr(chosen, setting) for setting, name in PROMPTS.items()}
     modules = start_modules(start, settings.model)
-    kept = {name: getattr(modules, name) for name in ("default_prompt_name", "similarity", "truncate_dim")}
-    made = SentenceModules(pooling=Pooling(modes=(chosen.pooling,)), later=(NORMALIZE,), prompts={**modules.prompts, **prompts}, **kept)
+    # Its default prompt and `truncate_dim` are not: the vectors are trained and scored without them.
+    made = SentenceModules(pooling=Pooling(modes=(chosen.pooling,)), later=(NORMALIZE,), prompts={**modules.prompts, **prompts})
     save_modules(made, folder, start.config.hidden_size, settings.max_length)

@@ -37,7 +37,7 @@ from electra.settings.finetune import CHANGE_ON_RESUME
 from electra.storage import atomic
 from electra.storage.resolve import modules_folder, unused_modules
 from electra.tasks import data_warnings, input_spec, question_answering
-from electra.tasks.custom import resolve_metric
+from electra.tasks.custom import resolve_metric, sorted_labels
 from electra.tasks.registry import read_task, task_names
 from electra.tasks.tagging import scheme_lines, with_scheme
 from electra.tasks.text_tasks import choose_examples, hold_out, swapped_copies
@@ -130,6 +130,9 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         atomic.fresh_output(settings.output, remedy="add --resume to continue it, or choose another --output")
     read = {name: read_task(name, settings) for name in names}
     heads = {name: task.head(training) for name, (task, training, _) in read.items()}
+    if (settings.output / "config.toml").exists() and not (settings.output / DATA_FILE).exists() and not settings.label_columns:
+        # Version 0.1 sorted the classes, whatever the data set says.
+        heads = {name: replace(head, labels=tuple(sorted_labels(head.labels))) if name == "own" else head for name, head in heads.items()}
     few_shot.check(settings, heads)
     for head in heads.values():
         check_class_weights(settings.class_weights, head)

@@ -139,16 +139,16 @@ def with_methods(settings: FinetuneSettings, search: Sequence[str]) -> tuple[str
 
 
 def check_one_data(trials: Sequence[SweepStep]) -> bool:
-    """Check that all trials of a task learned from the same examples, as far as they have begun -> whether all say from which (not in version 0.1).
+    """Check that all seeds of a point learned from the same examples, as far as they have begun -> whether all say from which (not in version 0.1).
 
     Raises:
         UserError: two did not.
     """
-    found: dict[str, tuple[Path, Any]] = {}
+    found: dict[tuple[str, Point], tuple[Path, Any]] = {}
     begun = [trial for trial in trials if (trial.folder / "config.toml").exists()]
     for trial in begun:
         if (file := trial.folder / DATA_FILE).exists():
-            folder, hashes = found.setdefault(trial.task, (trial.folder, atomic.read_json(file, dict)))
+            folder, hashes = found.setdefault((trial.task, trial.point), (trial.folder, atomic.read_json(file, dict)))
             if atomic.read_json(file, dict) != hashes:
                 raise UserError(f"{trial.folder} began with other examples of {trial.task} than {folder}; choose another --output")
     return all((trial.folder / DATA_FILE).exists() for trial in begun)
@@ -307,12 +307,13 @@ def plan(settings: FinetuneSettings, found: dict[str, Path | None], points: Sequ
 
 
 def not_for(task: str, settings: FinetuneSettings) -> list[str]:
-    """The given settings of a suite that this task of it would refuse: --fold, --calibrate, --head mean."""
+    """The given settings of a suite that this task of it would refuse: --fold, --calibrate, --head mean, --metric."""
     given, head = given_values(settings), find_task(task).head([])
     refused = {
         "fold": not has_folds(task),
         "calibrate": head.kind not in CALIBRATED,
         "head": given.get("head") == "mean" and head_form("mean", head) != "mean",
+        "metric": given.get("metric") != find_task(task).main_metric,
     }
     return [name for name in refused if name in given and refused[name]]
 

@@ -44,14 +44,18 @@ class Compared:
 def multiple_negatives_ranking(found: Compared, scale: float) -> Tensor:
     """Each first text's own second text among the second texts and negatives of the whole batch -> () mean cross-entropy of scaled cosines.
 
-    A text equal to the own one or to the first text is no negative; sentence-transformers, which does not look at the texts, needs a sampler
-    without duplicates for that. Source: Henderson et al. 2017, section 4.4; `MultipleNegativesRankingLoss`.
+    A text equal to the first text or to a second text of the same first text is no negative; sentence-transformers, which does not look at the
+    texts, needs a sampler without duplicates for that. Source: Henderson et al. 2017, section 4.4; `MultipleNegativesRankingLoss`.
     """
     first, others = F.normalize(found.vectors[0], dim=-1), F.normalize(found.vectors[1:].flatten(0, 1), dim=-1)
     scores = scale * first @ others.T
     if found.text_keys is not None:
         own, candidates = found.text_keys[:2, :, None], found.text_keys[1:].reshape(1, 1, -1)
         same = (own == candidates).any(0)
+        # Of several texts that are similar to the same first text none is a negative.
+        same_first = found.text_keys[0][:, None] == found.text_keys[0]
+        is_second = found.text_keys[1][:, None] == candidates[0]
+        same |= (same_first.float() @ is_second.float()) > 0
         same[torch.arange(len(same)), torch.arange(len(same))] = False
         scores = scores.masked_fill(same, -torch.inf)
     return F.cross_entropy(scores, torch.arange(len(first), device=scores.device))

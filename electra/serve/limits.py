@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
@@ -82,8 +83,8 @@ ERROR_TYPES = {
     503: "unhealthy",
     504: "timeout",
 }
-OPENAI_PATHS = ("/embeddings", "/embeddings/", "/v1/models", "/v1/models/")
-"""Ends of the addresses of OpenAI's routes."""
+OPENAI_PATHS = re.compile(r"(/models/[^/]+)?/(v1/embeddings|embeddings|v1/models(/[^/]+)?)/?")
+"""The addresses of OpenAI's routes."""
 CLIENT_GONE = 499
 """Status in logs and metrics of a request whose client disconnected before its answer; nothing is sent."""
 
@@ -114,7 +115,7 @@ class RequestError(Exception):
 
 def is_openai(path: str) -> bool:
     """Whether an address is one of OpenAI's routes, whose errors have a form of their own."""
-    return path.endswith(OPENAI_PATHS) or path.startswith("/v1/models/")
+    return OPENAI_PATHS.fullmatch(path) is not None
 
 
 def error_body(error: RequestError, path: str) -> bytes:

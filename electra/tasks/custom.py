@@ -10,7 +10,7 @@ import ast
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -144,6 +144,7 @@ def read_examples(path: Path, columns: Columns, split: str) -> Iterator[Example]
     required = split in ("train", "dev")
     decimal_comma = columns.kind == "regression" and table_format(path) == "csv" and csv_separator(path, columns.wanted) == ";"
     zeros_and_ones = columns.kind == "multilabel" and not columns.label_columns
+    forms: set[str] = set()
     for line, row in read_rows(path, f"the {split} file", columns.wanted if required else (columns.text,)):
         place = f"{path}, line {line}"
         texts = [string_cell(row, columns.text, place, "--text")]
@@ -153,11 +154,15 @@ def read_examples(path: Path, columns: Columns, split: str) -> Iterator[Example]
             texts.append(string_cell(row, pair, place, "--text-pair"))
         labelled = required or all(column_in(row, name) for name in columns.label_columns or (columns.label,))
         label = _label(row, columns, place, decimal_comma) if labelled else None
-        zeros_and_ones = zeros_and_ones and labelled and _is_multi_hot(cell(row, columns.label, place, "--label"))
+        zeros_and_ones = zeros_and_ones and labelled and _is_multi_hot(items_of(cell(row, columns.label, place, "--label")))
+        if decimal_comma and labelled:
+            forms.update(mark for mark in ".," if mark in str(cell(row, columns.label, place, "--label")))
         yield Example(id=f"{split}-{found}", text=texts[0], text_pair=texts[1] if len(texts) > 1 else None, label=label)
         found += 1
     if not found:
         raise UserError(f"{path} has no examples below its header; give a file with some")
+    if len(forms) > 1:
+        raise UserError(f"{path}: column '{columns.label}' has numbers with a point and with a comma; write all decimals with a point")
     if zeros_and_ones:
         raise _multi_hot(f"{path}: column '{columns.label}' holds lists")
 
@@ -187,8 +192,8 @@ def _label(row: Mapping[str, Any], columns: Columns, place: str, decimal_comma: 
         return names[0]
     if columns.kind == "multilabel":
         return _labels(row, columns, place)
-    value = cell(row, columns.label, place, "--label")
-    if isinstance(value, list):
+    value = items_of(cell(row, columns.label, place, "--label"))
+    if value is not None:
         if len(value) != 1:
             raise UserError(f"{place}: column '{columns.label}' holds {value!r:.60}, several labels; add --kind multilabel")
         row = {columns.label: value[0]}
@@ -224,23 +229,26 @@ def _labels(row: Mapping[str, Any], columns: Columns, place: str) -> tuple[str, 
     """
     if not columns.label_separator:
         raise UserError("--label-separator is empty; give the text between labels, such as '|'")
-    value = cell(row, columns.label, place, "--label") if column_in(row, columns.label) else None
-    if not isinstance(value, list):
+    value: Any = items_of(cell(row, columns.label, place, "--label")) if column_in(row, columns.label) else None
+    if value is None:
         text = text_cell(row, columns.label, place, "--label").strip()
-        value = [part.strip() for part in text.split(columns.label_separator)] if text else []
         if text.startswith("["):
-            value = written_list(text)
-            if value is None:
-                raise UserError(f"{place}: the label '{text[:60]}' is not a list; correct the row, or save the table as jsonl or parquet")
+            raise UserError(f"{place}: the label '{text[:60]}' is not a list; correct the row, or save the table as jsonl or parquet")
+        value = [part.strip() for part in text.split(columns.label_separator)] if text else []
     elif _is_multi_hot(value) and len(set(map(label_name, value))) < len(value):
         raise _multi_hot(f"{place}: column '{columns.label}' holds {value!r:.60}")
-    if not isinstance(value, list) or any(isinstance(part, (dict, list)) or part is None or not str(part).strip() for part in value):
+    if any(isinstance(part, (dict, list)) or part is None or not str(part).strip() for part in value):
         raise UserError(f"{place}: column '{columns.label}' holds {value!r:.60}, expected labels; correct the row, or --label-separator")
     return tuple(dict.fromkeys(map(label_name, value)))
 
 
-def written_list(text: str) -> list[Any] | None:
-    """A list in a cell, in JSON or, as pandas writes it, in Python -> its items; None: not a list."""
+def items_of(value: Any) -> list[Any] | None:
+    """A list, or one that is written in a cell, in JSON or, as pandas writes it, in Python -> its items; None: not a list."""
+    if not isinstance(value, str):
+        return value if isinstance(value, list) else None
+    text = value.strip()
+    if not text.startswith("[") or not text.endswith("]"):
+        return None
     with contextlib.suppress(ValueError):
         found = parse_json(text)
         return found if isinstance(found, list) else None
@@ -251,8 +259,15 @@ def written_list(text: str) -> list[Any] | None:
 
 
 def in_order(labels: Sequence[str], declared: Sequence[str]) -> tuple[str, ...]:
-    """The sorted labels of the examples, or all declared classes in their order where these are among them."""
-    return tuple(declared) if set(labels) <= set(declared) and len(set(declared)) == len(declared) else tuple(labels)
+    """The sorted labels of the examples, or in the order of the declared classes where they are all among them."""
+    return tuple(label for label in dict.fromkeys(declared) if label in labels) if set(labels) <= set(declared) else tuple(labels)
+
+
+def sorted_labels(labels: Iterable[str]) -> list[str]:
+    """Names in alphabetical order, numbers by value."""
+    found = sorted(labels)
+    values = _numbers(found)
+    return found if values is None else [label for _, label in sorted(zip(values, found, strict=True))]
 
 
 def find_head(examples: Sequence[Example], columns: Columns, declared: Sequence[str] = ()) -> Head:
@@ -286,9 +301,7 @@ def find_head(examples: Sequence[Example], columns: Columns, declared: Sequence[
         raise UserError(
             f"column '{columns.label}' has {len(labels)} different labels in {len(examples)} rows; choose another --label, or --kind regression"
         )
-    if values is not None:
-        labels = [label for _, label in sorted(zip(values, labels, strict=True))]
-    return Head(kind="classification", labels=in_order(labels, declared))
+    return Head(kind="classification", labels=in_order(sorted_labels(labels), declared))
 
 
 def _several(examples: Sequence[Example], columns: Columns, declared: Sequence[str]) -> Head:

@@ -20,7 +20,7 @@ from electra.storage import atomic
 from electra.tasks import data_warnings, hub_datasets
 from electra.tasks.clue import choose_fold
 from electra.tasks.conll_files import TagColumns, read_tagged
-from electra.tasks.custom import Columns, label_name, own_task, resolve_metric, written_list
+from electra.tasks.custom import Columns, items_of, label_name, own_task, resolve_metric
 from electra.tasks.input_spec import OPTIONS, InputSpec, check_asked, input_spec, recorded, recorded_columns, with_trained_columns
 from electra.tasks.question_answering import QUESTION_TASKS
 from electra.tasks.question_metrics import score_file
@@ -381,7 +381,7 @@ def score_predictions(settings: EvaluateSettings, path: Path) -> dict[str, Any]:
         values = _predicted_values(path)
     if task.name == "own":
         names = {name: getattr(settings, name) for name in ("text", "text_pair", "label", "label_separator", "label_columns")}
-        several = settings.label_columns or "label_separator" in config.given(settings) or any(_several(value) is not None for _, value in values)
+        several = settings.label_columns or "label_separator" in config.given(settings) or any(items_of(value) is not None for _, value in values)
         columns = Columns(**names, kind="multilabel" if several else "classification")
         task = own_task(columns, {settings.split: place} if place.is_file() else None)
     examples = read_labelled(task, place, settings.split)
@@ -491,14 +491,9 @@ def _are_numbers(labels: Collection[str]) -> bool:
         return False
 
 
-def _several(value: Any) -> list[Any] | None:
-    """The items of a list, or of one that is written in a cell, as `predict` writes several labels in csv; None of other values."""
-    return value if isinstance(value, list) else written_list(value) if isinstance(value, str) and value.startswith("[") else None
-
-
 def _names(value: Any, separator: str) -> tuple[str, ...]:
     """Several predicted labels."""
-    found = _several(value)
+    found = items_of(value)
     parts = str(value or "").split(separator) if found is None else found
     return tuple(dict.fromkeys(label_name(part) for part in parts if str(part).strip()))
 

@@ -35,7 +35,7 @@ from electra.contracts import Example, Features, Head, Prediction, Task, TaskTok
 from electra.data.tables import Row, cell, column_in, is_missing, numbered_lines, read_rows, string_cell, table_format, text_cell
 from electra.errors import UserError, parse_json
 from electra.tasks import metrics
-from electra.tasks.custom import split_file, written_list
+from electra.tasks.custom import items_of, split_file
 from electra.tasks.text_tasks import fit, number
 from electra.terminal import say
 
@@ -50,6 +50,8 @@ KINDS = {
     "plain texts": ("mrr@10", "texts alone"),
 }
 """Kind of data -> main metric on such dev data, description."""
+FLAG_EMBEDDING = ("query", "pos", "neg")
+"""Columns of FlagEmbedding's files; others there are instructions."""
 POSITIVES = ("pos", "positive", "positives")
 """Names of a column whose list has texts that are all similar to the first."""
 _ID = re.compile(r"_*(?:.*[_ -])?(?:id|ids|idx|index|guid|uuid|pid|qid|docid)\d*", re.IGNORECASE)
@@ -84,8 +86,10 @@ class SimilarityColumns:
         texts = [*self.texts] or [name for name in row if name not in (label, *LABELS) and not re.fullmatch(r"Unnamed: \d+", name)]
         if not texts:
             raise UserError(f"{place}: no column of texts (columns: {', '.join(row)[:200]}); name it by --text-columns")
-        if wrong := next((name for name in texts if not self.texts and _ID.fullmatch(name)), None):
-            raise UserError(f"{place}: column '{wrong}' holds ids by its name, not texts; name the columns of texts by --text-columns")
+        if not self.texts and set(FLAG_EMBEDDING) <= set(row):
+            if "pos_scores" in row:
+                raise UserError(f"{place}: 'pos_scores' and 'neg_scores' are not read; remove them, or give a list 'scores' of all passages")
+            texts = [*FLAG_EMBEDDING]
         return texts, label
 
 
@@ -226,32 +230,35 @@ def _rows(path: Path, columns: SimilarityColumns, split: str) -> Iterator[tuple[
         return
     texts, label = columns.of(first[0][1], f"{path}, line {first[0][0]}")
     if not columns.texts:
-        _check_names(path, first[0][1])
+        _check_names(path, texts)
         _check_cells(path, [row for _, row in first], texts)
+    lists = [items_of(row.get(label)) for _, row in first if label in LABELS[:2]]
+    are_relevances = bool(lists) and all(items and all(item in (0, 1) for item in items) for items in lists)
     if split == "train":
         roles = [f"first text '{texts[0]}'", *([f"similar '{texts[1]}'"] if texts[1:] else [])]
         roles += ([f"negatives '{', '.join(texts[2:])}'"] if texts[2:] else []) + ([f"label '{label}'"] if label else [])
         say(f"{path.name}: columns: {', '.join(roles)}")
     for line, row in itertools.chain(first, rows):
         place = f"{path}, line {line}"
-        yield from ((place, *found) for found in _of_row(row, texts, label, place))
+        yield from ((place, *found) for found in _of_row(row, texts, label, place, are_relevances))
 
 
-def _check_names(path: Path, row: Row) -> None:
+def _check_names(path: Path, names: Sequence[str]) -> None:
     """Check that the names of columns are no texts of a first row.
 
     Raises:
         UserError: the file has no line of names.
     """
     if table_format(path) in ("csv", "tsv"):
-        odd = next((name for name in row if len(name) > LONGEST_NAME or len(name.split()) > MOST_WORDS or _is_number(name)), None)
+        long = [name for name in names if len(name) > LONGEST_NAME or len(name.split()) > MOST_WORDS]
+        odd = next(filter(_is_number, names), long[0] if len(long) == len(names) else None)
         if odd is not None:
             remedy = "add a line of names, such as query, positive, negative"
             raise UserError(f"{path}: the first line names the columns, and '{odd[:60]}' is no name; {remedy}")
 
 
 def _check_cells(path: Path, rows: Sequence[Row], texts: Sequence[str]) -> None:
-    """Check that no column of texts that was not named holds numbers alone.
+    """Check that no column of texts that was not named holds numbers, or ids, alone.
 
     Raises:
         UserError: one does.
@@ -261,6 +268,8 @@ def _check_cells(path: Path, rows: Sequence[Row], texts: Sequence[str]) -> None:
         if all(isinstance(value, int | float) or (isinstance(value, str) and _is_number(value)) for value in cells):
             remedy = f"name the columns of texts by --text-columns; a similarity or relevance by --label {name}"
             raise UserError(f"{path}: column '{name}' holds numbers ({cells[0]}), not texts; {remedy}")
+        if _ID.fullmatch(name) and all(isinstance(value, str) and not re.search(r"\s", value) for value in cells):
+            raise UserError(f"{path}: column '{name}' holds ids ({cells[0]!r:.40}), not texts; name the columns of texts by --text-columns")
 
 
 def _is_number(text: str) -> bool:
@@ -270,8 +279,10 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _of_row(row: Row, names: Sequence[str], label: str | None, place: str) -> Iterator[tuple[list[str], Any]]:
+def _of_row(row: Row, names: Sequence[str], label: str | None, place: str, are_relevances: bool) -> Iterator[tuple[list[str], Any]]:
     """A row -> (texts, label) of each of its examples: one, or one for each of several texts that are similar to the first.
+
+    `are_relevances`: whether lists of labels say which texts are similar; else they are a teacher's scores.
 
     Raises:
         UserError: a list that may be of similar texts or of others.
@@ -280,8 +291,10 @@ def _of_row(row: Row, names: Sequence[str], label: str | None, place: str) -> It
     every = [text for part in parts for text in part]
     value = None if label is None else cell(row, label, place, "--label")
     lists = len(parts) > 1 and len(parts[0]) == 1
-    relevant = _relevant(value, len(every) - 1, place) if lists and label in LABELS[:2] else None
-    if relevant is not None:
+    if len(parts) > 1 and not parts[1]:
+        raise UserError(f"{place}: column '{names[1]}' is an empty list, expected texts that are similar to the first; remove the row")
+    if lists and are_relevances:
+        relevant = _relevant(value, len(every) - 1, place)
         after = [*zip(every[1:], relevant, strict=True)]
         negatives = [text for text, is_relevant in after if not is_relevant]
         yield from (([every[0], text, *negatives], None) for text, is_relevant in after if is_relevant)
@@ -294,15 +307,15 @@ def _of_row(row: Row, names: Sequence[str], label: str | None, place: str) -> It
         yield every, value
 
 
-def _relevant(value: Any, number: int, place: str) -> list[bool] | None:
-    """A list of zeros and ones -> whether each text is relevant; None: not such a list.
+def _relevant(value: Any, number: int, place: str) -> list[bool]:
+    """A list of zeros and ones -> whether each text is relevant.
 
     Raises:
-        UserError: it is of another length, or no text is relevant.
+        UserError: it is none, is of another length, or no text is relevant.
     """
-    items = written_list(value) if isinstance(value, str) and value.startswith("[") else value
-    if not isinstance(items, list) or not items or any(item not in (0, 1) for item in items):
-        return None
+    items = items_of(value)
+    if not items or any(item not in (0, 1) for item in items):
+        raise UserError(f"{place}: {value!r:.60}, where the rows before have a 1 or 0 for each text; a teacher's scores belong in a column 'scores'")
     if len(items) != number:
         raise UserError(f"{place}: {len(items)} labels and {number} texts after the first; give a 1 or 0 for each")
     if not any(items):
@@ -313,9 +326,9 @@ def _relevant(value: Any, number: int, place: str) -> list[bool] | None:
 def _texts(row: Row, name: str, place: str) -> list[str]:
     """The text of a column, or all of a list, also of one that is written in a cell of csv."""
     value: Any = cell(row, name, place, "--text-columns")
-    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
-        found = written_list(value)
-        value = found if found and all(isinstance(item, str) for item in found) else value
+    found = items_of(value)
+    if found is not None and all(isinstance(item, str) for item in found):
+        value = found
     if not isinstance(value, list):
         return [string_cell(row, name, place, "--text-columns")]
     if wrong := [item for item in value if not isinstance(item, str) or is_missing(item)]:

@@ -135,5 +135,8 @@ def test_wrong_mixtures(mixing: str) -> None:
 def test_class_weights_may_have_names() -> None:
     head = Head(kind="classification", labels=("bad", "so=so", "good"))
     assert check_class_weights("good=3, so=so=2", head) == [1.0, 2.0, 3.0]
+    for text in ("bad=2,3", "bad=2,bad=3"):
+        with pytest.raises(UserError, match="expected a weight for each name, each name once"):
+            check_class_weights(text, head)
     with pytest.raises(UserError, match="--class-weights better=3: no class 'better'; known: bad, so=so, good"):
         check_class_weights("better=3", head)

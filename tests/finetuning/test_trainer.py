@@ -765,7 +765,7 @@ def test_a_call_that_is_stopped_does_not_return(
 def test_data_in_memory_are_refused(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"text": ["a"], "label": ["b"]})
-    with pytest.raises(UserError, match=r"train is a DataFrame, expected text or a path; save it first"):
+    with pytest.raises(UserError, match=r"train is a DataFrame, expected a path; save it first"):
         electra.finetune("own", model="shipped:mini", train=frame, dev=frame, output=tmp_path / "run")
 
 

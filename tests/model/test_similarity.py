@@ -84,11 +84,12 @@ def test_an_equal_text_is_no_negative() -> None:
     keys = torch.arange(2 * SIZE).view(2, SIZE)
     keys[1, 3] = keys[1, 0]  # the second texts of examples 0 and 3 are equal
     keys[1, 5] = keys[0, 7]  # the second text of example 5 is the first of 7
+    keys[0, 2] = keys[0, 6]  # examples 2 and 6 are two similar texts of one query
     found = LOSSES["ranking"](Compared(vectors=given, text_keys=keys), 20.0)
     first, second = (nn.functional.normalize(part, dim=-1) for part in given)
     rows = []
     for i in range(SIZE):
-        kept = [i, *(j for j in range(SIZE) if j != i and (i, j) not in {(0, 3), (3, 0), (7, 5)})]
+        kept = [i, *(j for j in range(SIZE) if j != i and (i, j) not in {(0, 3), (3, 0), (7, 5), (2, 6), (6, 2)})]
         rows.append(nn.functional.cross_entropy(20 * first[i] @ second[kept].T, torch.tensor(0)))
     torch.testing.assert_close(found, torch.stack(rows).mean())
 

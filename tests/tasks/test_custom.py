@@ -430,25 +430,31 @@ def test_lists_in_cells_are_those_of_json_and_of_pandas(tmp_path: Path) -> None:
 def test_a_zero_or_one_for_each_label_is_refused(rows: list[Any], tmp_path: Path) -> None:
     """The form of `transformers`: read as names, every row would have the labels 0 and 1."""
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": "x", "topics": row}) + "\n" for row in rows))
-    with pytest.raises(UserError, match=r"column 'topics' holds .* with a 0 or 1 for each label, whose names are not there; .*--label-columns"):
+    message = r"column 'topics' holds .* with a 0 or 1 for each label, whose names are not there; .*--label-columns"
+    with pytest.raises(UserError, match=message):
         read(tmp_path / "a.jsonl")
+    (tmp_path / "a.csv").write_text("text,topics\n" + "".join(f'x,"{row}"\n' for row in rows))
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / "a.csv")
 
 
 def test_a_list_of_one_label_is_a_class(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "x", "meta": {"label": ["bad"]}}\n{"text": "x", "meta": {"label": "good"}}\n')
     assert read(tmp_path / "a.jsonl", Columns(label="meta.label")) == ["bad", "good"]
+    (tmp_path / "a.csv").write_text("text,label\nx,['bad']\nx,good\n")
+    assert read(tmp_path / "a.csv", Columns()) == ["bad", "good"]
 
 
 @pytest.mark.parametrize("several", [False, True])
 def test_classes_keep_the_order_of_a_class_label(several: bool, tmp_path: Path) -> None:
-    """As `datasets` numbers them: 0 is the first name, also where the alphabet says otherwise, and one without rows counts."""
+    """As `datasets` numbers them: 0 is the first name, also where the alphabet says otherwise. One without rows is no class."""
     datasets = pytest.importorskip("datasets")
     names = datasets.ClassLabel(names=["very bad", "so-so", "good"])
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.Sequence(names) if several else names})
     labels: list[Any] = [[0], [2, 0]] if several else [0, 2]
     datasets.Dataset.from_dict({"text": ["a", "b"], "label": labels}, features).to_parquet(str(tmp_path / "train.parquet"))
     task = own_task(Columns(kind="multilabel" if several else "auto"))
-    assert task.head(task.read(tmp_path, "train")).labels == ("very bad", "so-so", "good")
+    assert task.head(task.read(tmp_path, "train")).labels == ("very bad", "good")
 
 
 def test_decimal_commas(tmp_path: Path) -> None:
@@ -459,6 +465,9 @@ def test_decimal_commas(tmp_path: Path) -> None:
     assert read(tmp_path / "semicolons.csv", Columns(kind="regression")) == [float(number.replace(",", ".")) for number in numbers]
     with pytest.raises(UserError, match=r"commas.csv, line 2: label '0,05' is not a number; write a point before the decimals"):
         read(tmp_path / "commas.csv", Columns(kind="regression"))
+    (tmp_path / "both.csv").write_text("text;label\nx;2,5\nx;1.5\n")
+    with pytest.raises(UserError, match=r"both\.csv: column 'label' has numbers with a point and with a comma"):
+        read(tmp_path / "both.csv", Columns(kind="regression"))
     task = own_task(Columns())
     with pytest.raises(UserError, match=r"labels such as '0,05', numbers with a decimal comma; add --kind regression"):
         task.head(task.read(tmp_path / "semicolons.csv", "train"))

@@ -79,7 +79,7 @@ def test_lines_and_chosen_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"id": 3, "a": "x", "b": "y"}], "line 1: column 'id' holds ids by its name, not texts"),
+        ([{"id": 3, "a": "x", "b": "y"}], "column 'id' holds numbers (3), not texts"),
         ([{"a": "x", "b": "y"}, {"a": "x", "b": " "}], "line 2: text 2 of the row is empty"),
         ([{"a": "x", "b": "y", "score": "high"}], "line 1: label 'high' is not a number"),
         ([{"a": "x", "b": "y", "c": "z", "score": [1, 2, 3]}], "line 1: 3 scores and 1 negatives; give 2 scores"),
@@ -87,6 +87,9 @@ def test_lines_and_chosen_columns(tmp_path: Path) -> None:
         ([{"a": "x", "b": "y", "score": [1, 2]}], "line 1: column 'label' holds [1, 2], expected text"),
         ([{"a": "x", "b": "y", "n": ["y", "z"]}, {"a": "x", "b": "y", "n": ["y"]}], "line 2: 3 texts, the first row has 4"),
         ([{"a": "x", "n": ["y", "z"]}], "line 1: column 'n' holds 2 texts, and nothing says which are similar to the first"),
+        ([{"id": "q1", "a": "x", "b": "y"}, {"id": "q2", "a": "x", "b": "y"}], "column 'id' holds ids ('q1'), not texts"),
+        ([{"query": "x", "pos": [], "neg": ["y"]}], "line 1: column 'pos' is an empty list"),
+        ([{"query": "x", "pos": ["y"], "neg": ["y"], "pos_scores": [1.0]}], "line 1: 'pos_scores' and 'neg_scores' are not read"),
         ([{"a": "x", "docs": ["y", "z"], "labels": [0, 0]}], "line 1: no text has the label 1; remove the row"),
         ([{"a": "x", "docs": ["y", "z"], "labels": [1]}], "line 1: 1 labels and 2 texts after the first; give a 1 or 0 for each"),
         ([{"a": "x", "b": "y", "similarity": "0.5"}], "column 'similarity' holds numbers (0.5), not texts"),
@@ -244,7 +247,9 @@ def forms(examples: Any) -> list[tuple[Any, ...]]:
 
 @conforms(form="several positives of a query (FlagEmbedding)", where="finetune", outcome="exact", section="tables")
 def test_several_positives_are_no_negatives(tmp_path: Path) -> None:
-    path = table(tmp_path, [{"query": "q", "pos": ["a", "b"], "neg": ["c", "d"]}, {"query": "r", "pos": ["e"], "neg": ["f", "g"]}])
+    path = table(
+        tmp_path, [{"query": "q", "type": "t", "neg": ["c", "d"], "pos": ["a", "b"]}, {"query": "r", "type": "t", "pos": ["e"], "neg": ["f", "g"]}]
+    )
     wanted = [("q", "a", ("c", "d")), ("q", "b", ("c", "d")), ("r", "e", ("f", "g"))]
     assert forms(read_examples(path, SimilarityColumns(), "train")) == wanted
     assert forms(read_examples(table(tmp_path, [{"query": "q", "pos": ["a", "b"]}]), SimilarityColumns(), "train")) == [
@@ -258,6 +263,9 @@ def test_labels_of_passages_are_read_in_any_order(tmp_path: Path) -> None:
     for docs, labels in ((["a", "b", "c"], [1, 0, 0]), (["b", "c", "a"], [0, 0, 1])):
         path = table(tmp_path, [{"query": "q", "docs": docs, "labels": labels}])
         assert forms(read_examples(path, SimilarityColumns(), "train")) == [("q", "a", ("b", "c"))]
+    # A teacher's scores that are 1 and 0 in one row stay scores.
+    teacher = table(tmp_path, [{"query": "q", "docs": ["a", "b"], "label": [1.0, 0.0]}, {"query": "q", "docs": ["a", "b"], "label": [0.9, 0.2]}])
+    assert [example.scores for example in read_examples(teacher, SimilarityColumns(), "train")] == [(1.0, 0.0), (0.9, 0.2)]
     path = table(tmp_path, [{"query": "q", "docs": ["a", "b", "c"], "scores": [0.9, 0.1, 0]}])
     assert next(iter(read_examples(path, SimilarityColumns(), "train"))).scores == (0.9, 0.1, 0.0)
 
@@ -271,7 +279,14 @@ def test_a_list_in_a_cell_is_several_texts(tmp_path: Path) -> None:
 
 
 def test_a_file_without_names_of_columns_is_refused(tmp_path: Path) -> None:
-    for first in ("what is a river of the north ?\ta stream\tb", "a\tb\t0.76"):
+    for first in ("what is a river of the north ?\tit is a stream or so\tthis is something else here", "a\tb\t0.76"):
         (tmp_path / "a.tsv").write_text(f"{first}\nq\tp\tn\n")
         with pytest.raises(UserError, match=r"a.tsv: the first line names the columns, and '.*' is no name; add a line of names"):
             list(read_examples(tmp_path / "a.tsv", SimilarityColumns(), "train"))
+
+
+def test_names_that_only_look_like_ids_or_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("en\tid\na river\tsebuah sungai\na house\tsebuah rumah\n")
+    assert forms(read_examples(tmp_path / "a.tsv", SimilarityColumns(), "train"))[0] == ("a river", "sebuah sungai", ())
+    (tmp_path / "a.csv").write_text("question,what would be a good answer to it?\nwho?,him\n")
+    assert forms(read_examples(tmp_path / "a.csv", SimilarityColumns(), "train")) == [("who?", "him", ())]
