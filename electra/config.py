@@ -383,7 +383,7 @@ def resumed(cls: type, run: Path, typed: dict[str, Any], where: str) -> Any:
     for path, _, field in leaves(cls):
         old, new = (functools.reduce(getattr, path, settings) for settings in (before, after))
         value: Any = functools.reduce(lambda table, name: table.get(name, {}), path[:-1], typed).get(path[-1])
-        if value is None or old == new or field.name == "resume" or same_place(str(old), str(new)):
+        if value is None or old == new or field.name == "resume" or (isinstance(old, str | Path) and same_place(str(old), str(new))):
             continue
         if field.name not in changeable:
             allowed = [flag_name(name) for name in changeable if name not in ("resume", folder)]
@@ -396,10 +396,10 @@ def resumed(cls: type, run: Path, typed: dict[str, Any], where: str) -> Any:
 
 
 def same_place(recorded: str, given: str) -> bool:
-    """Whether a recorded absolute path is the one that is given now, both perhaps behind 'random:'."""
-    path = recorded.removeprefix("random:")
+    """Whether a recorded path is the one that is given now, both perhaps behind 'random:'; empty texts are no paths."""
+    both = [name.removeprefix("random:") for name in (recorded, given)]
     same = recorded.startswith("random:") == given.startswith("random:")
-    return same and os.path.isabs(path) and os.path.abspath(given.removeprefix("random:")) == os.path.normpath(path)
+    return same and all(both) and os.path.abspath(both[0]) == os.path.abspath(both[1])
 
 
 def _restrict(values: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:

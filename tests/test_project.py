@@ -190,7 +190,7 @@ def test_constraints_name_every_dependency() -> None:
 
 def test_make_help_names_the_targets() -> None:
     out = run("make", "--no-print-directory", "-C", ROOT, "help")
-    names = "help install demo model test test-all check format docs audit wheel release-check bench fuzz"
+    names = "help install demo model test test-all check format docs audit wheel release-check bench speedrun fuzz"
     assert re.findall(r"^  make ([a-z-]+)", out, re.M) == names.split()
 
 

@@ -336,7 +336,7 @@ def check_data(settings: PretrainSettings) -> list[str]:
         raise UserError(f"--data: {twice} is given twice; give each folder once, and how often it is read by --weights")
     shards = {str(path): open_shards(path) for path in settings.data.data}
     for path, tokenized in shards.items():
-        if not tokenized.train.num_documents:
+        if not tokenized.manifest["splits"]["train"]["documents"]:
             raise UserError(f"{path} has no documents to train on; prepare it with a smaller --held-out")
     same_vocabulary(shards)
     first = next(iter(shards.values()))

@@ -6,10 +6,10 @@ import base64
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
@@ -294,7 +294,7 @@ async def openai_models(request: Request) -> Response:
 
 
 @openai_router.get("/v1/models/{model_id}", response_model=schemas.OpenAIModel, summary="One of them")
-async def openai_model(model_id: str, request: Request) -> Response:
+async def openai_model(model_id: Annotated[str, Path(max_length=256)], request: Request) -> Response:
     """A model by its name."""
     return as_json(_openai_model(serving_of(request).find(model_id).name))
 

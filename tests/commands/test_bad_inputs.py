@@ -233,7 +233,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("no query", "{classifier} {texts.txt}", "--query"),
         ("empty query", "{classifier} {texts.txt} --query=", "--query: expected a value"),
         ("classes", "{classifier} {texts.txt} --query x", "is not a re-ranker"),
-        ("vectors", "{model} {texts.txt} --query x", "has no classification head"),
+        ("vectors", "{model} {texts.txt} --query x", "is not a re-ranker"),
         ("wrong number", "{classifier} {texts.txt} --query x --top-k 0", "--top-k 0: expected at least 1"),
     ],
     "mine": [

@@ -275,7 +275,7 @@ def interrupt(target: str, text: str, real: Any) -> None:
         (["a good film", "--output", "out/"], "a text is none; give files"),
         (["in/*.nope", "--output", "out/"], "no file matches in/*.nope"),
         (["in/nope.csv", "in/a.csv", "--output", "out/"], "file not found: in/nope.csv"),
-        (["empty", "--output", "out/"], "no text in empty; expected files ending in"),
+        (["empty", "--output", "out/"], "no text in empty (1 files have other endings, such as picture.png: rename them, or name each); expected"),
         (["blank", "--output", "out/"], "blank: no file has a text"),
         (["in", "--output", "taken"], "taken already exists; choose another --output"),
         (["in", "--output", "in/a.csv"], "the answers here are a folder of parts, not a file"),

@@ -488,7 +488,7 @@ def test_wrong_collections(beir: Path, models: dict[str, Path], tmp_path: Path) 
         (("evaluate", "{rerank}", "--task", "retrieval", "--data", "{beir}", "--split", "test", "--approximate"), "--approximate is for vectors"),
         (("evaluate", "{embed}", "--task", "sst2", "--data", "{beir}", "--reranker", "{rerank}"), "--reranker is for --task retrieval"),
         (("evaluate", "{embed}", "--task", "rerank", "--data", "{pairs}"), "is not a re-ranker"),
-        (("rerank", "{embed}", "{pairs}", "--query", "x", "--text", "answer"), "has no classification head"),
+        (("rerank", "{embed}", "{pairs}", "--query", "x", "--text", "answer"), "is not a re-ranker"),
         (("rerank", "{rerank}", "{pairs}", "--query", " ", "--text", "answer"), "--query is empty"),
         (("rerank", "{rerank}", "{pairs}"), "--query"),
         (("mine", "{pairs}", "--output", "{out}/x.jsonl", "--relative-margin", "0.1"), "--relative-margin compares scores of a model"),

@@ -27,6 +27,7 @@ TOY = {
     "pretrain": ({"--budget": None}, f"--num-train-steps 4 --sequence-length 32 --checkpoint-every 4 --log-every 2 --mlm-first 0 {TRAINED}"),
     "finetune": ({"--seeds": "2", "--max-length": "32"}, f"--num-train-steps 2 --max-train-examples 12 {TRAINED}"),
     "predict": ({}, "--threads 1"),
+    "embed": ({"--truncate-dim": "8"}, ""),
     "serve": ({"--port": None}, ""),
     "compare": ({}, "--calls 10 --threads 1"),
 }
