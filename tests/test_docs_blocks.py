@@ -221,7 +221,7 @@ def test_every_block_that_is_not_run_says_why() -> None:
     for block in marked:
         assert len(str(block.reason)) >= 10, block
         assert all((ROOT / name).is_file() for name in re.findall(r"tests/[\w/]+\.py", str(block.reason))), block
-    assert len(marked) <= 25
+    assert len(marked) <= 24
 
 
 PLANTED = {

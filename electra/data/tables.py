@@ -43,7 +43,7 @@ BATCH_ROWS = 256
 """Rows of parquet and arrow held at a time."""
 
 _EXCEL_HINT = re.compile(r'"?sep=([,;\t|])"?\s*')
-"""The first line by which Excel is told the separator."""
+"""A first line that names the separator to Excel."""
 _HEADED = re.compile(r"\.(csv|tsv)\b", re.IGNORECASE)
 """In the names of files whose first line names the columns."""
 
@@ -248,7 +248,7 @@ def csv_separator(file: str | Path, wanted: Collection[str]) -> str:
 
 
 def _header(lines: Iterator[tuple[int, str]], wanted: Collection[str]) -> tuple[int, str, str]:
-    """The lines of a csv file -> number and text of its header, and the separator; the iterator then stands behind the header."""
+    """The lines of a csv file -> number and text of its header, and the separator; the iterator goes on after the header."""
     filled = ((number, line) for number, line in lines if line.strip(" \t\r\n"))
     number, header = next(filled, (1, ""))
     if hint := _EXCEL_HINT.fullmatch(header):
