@@ -21,6 +21,7 @@ import torch
 
 from electra.contracts import Batch
 from electra.settings import DataSettings
+from electra.terminal import say
 
 if TYPE_CHECKING:
     from electra.data.shards import Split
@@ -31,6 +32,8 @@ CHUNK_TOKENS = 1_000_000
 """Tokens of a chunk."""
 WINDOW_CHUNKS = 16
 """Chunks planned and shuffled together: about 125,000 examples of 128 tokens, a few MB of plan."""
+PLANNING = 2
+"""How examples are planned. 1: lines longer than an example were cut (before 2026-11-30)."""
 UNLIMITED = 100_000
 """First-segment target of a one-segment example: longer than any example."""
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -339,11 +342,15 @@ class PretrainingStream:
 
     def state(self) -> dict[str, Any]:
         """The position before the next batch."""
-        return {"index": self.index, "orders": [order.state() for order in self.orders]}
+        return {"index": self.index, "planning": PLANNING, "orders": [order.state() for order in self.orders]}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go to a saved position, also one of another number of ranks."""
+        """Go to a saved position, also one of another number of ranks; a line says where the examples after it are not those of that version."""
         self.index = state["index"]
+        longest = self.examples.settings.sequence_length - 3
+        chunks = (chunk for order in self.orders for chunk in order.chunks if not chunk.stored)
+        if state.get("planning", 1) != PLANNING and any(int(np.diff(chunk.line_starts).max(initial=0)) > longest for chunk in chunks):
+            say("the run was begun by a version that cut long lines; from here on they go on in the next example, so the batches are others")
         for order, saved in zip(self.orders, state["orders"], strict=True):
             order.load_state(saved)
 

@@ -151,6 +151,16 @@ def test_a_saved_position_gives_the_batches_that_would_have_come() -> None:
     assert one.orders[0].epoch > 1
 
 
+@pytest.mark.parametrize(("lines", "said"), [(5, False), (500, True)])
+def test_a_position_of_an_earlier_version_says_that_long_lines_differ(lines: int, said: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    split = Split(np.arange(5000) + 100, np.arange(0, 5001, lines), np.array([0, 5000 // lines]))
+    one = PretrainingStream([split], ExampleBuilder(DataSettings(data=(), sequence_length=48), TOKENIZER), 4, 3)  # type: ignore[arg-type]
+    one.load_state(one.state())
+    assert capsys.readouterr().err == ""
+    one.load_state({name: value for name, value in one.state().items() if name != "planning"})
+    assert ("a version that cut long lines" in capsys.readouterr().err) == said
+
+
 def test_two_ranks_together_see_what_one_sees() -> None:
     whole = stream(batch_size=8)
     ranks = [stream(batch_size=4, rank=r, world_size=2) for r in range(2)]
