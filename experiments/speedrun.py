@@ -180,7 +180,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--record", type=Path, default=Path("experiments/records/speedrun.json"))
     options = parser.parse_args()
-    submission = tomllib.loads(options.submission.read_text(encoding="utf-8"))
+    try:
+        submission = tomllib.loads(options.submission.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        parser.error(f"{options.submission} cannot be read as TOML: {getattr(error, 'strerror', None) or error}; correct it, or give another file")
+    if missing := [name for name in ("description", "texts", "vocabulary", "prepare", "stage") if name not in submission]:
+        parser.error(f"{options.submission} has no '{missing[0]}'; see experiments/speedruns/mini.toml")
     threads, output = ["--threads", str(options.threads)], options.output
     texts, shards = checked_texts(submission["texts"], TEXTS), output / "shards"
     if not (output / "vocab").exists():

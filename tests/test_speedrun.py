@@ -86,3 +86,17 @@ def _first_lines(path: Path, number: int) -> Path:
     short = path.with_name("short.jsonl")
     short.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:number]), encoding="utf-8")
     return short
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "No such file"), ("texts = [", "a.toml cannot be read as TOML"), ('description = "x"', "a.toml has no 'texts'")]
+)
+def test_a_wrong_submission_is_one_line(
+    content: str | None, message: str, speedrun: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "a.toml").write_text(content)
+    monkeypatch.setattr(sys, "argv", ["speedrun.py", str(tmp_path / "a.toml"), "--output", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as stopped:
+        speedrun.main()
+    assert stopped.value.code == 2 and message in capsys.readouterr().err and not (tmp_path / "run").exists()
