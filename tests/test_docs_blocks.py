@@ -73,6 +73,11 @@ def tagged(file: Path) -> None:
     file.write_text("\n\n".join("\n".join(rng.choices(names, k=6)) for _ in range(30)) + "\n", encoding="utf-8")
 
 
+def annotated(file: Path) -> None:
+    rows = [{"text": text, "label": [[0, text.index(" "), ("PER", "LOC")[i % 2]]]} for i, text in enumerate(_sentences(random.Random(7), 30))]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
 def questions(folder: Path) -> None:
     for split, number in (("train", 24), ("dev", 8)):
         write_squad(folder / f"{split}.json", paragraphs(number, number, unanswerable=True))
@@ -120,6 +125,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     **dict.fromkeys(("train.csv", "dev.csv", "a.csv", "b.csv", "new.csv"), reviews),
     **dict.fromkeys(("STS-B/train.tsv", "STS-B/dev.tsv"), scored),
     **dict.fromkeys(("ner.txt", "dev.txt", "test.txt"), tagged),
+    **dict.fromkeys(("doccano.jsonl", "doccano-dev.jsonl"), annotated),
     **dict.fromkeys(("triplets.csv", "triplets.jsonl"), triplets),
     **dict.fromkeys(("dev-v1.1.json", "dev-v2.0.json"), labelled_questions),
     **dict.fromkeys(("predictions.json", "null_odds.json"), answers),
@@ -156,7 +162,7 @@ NEEDED = {
     "question-answering.md": "runs/mini squad questions.jsonl predictions.json null_odds.json dev-v1.1.json dev-v2.0.json",
     "scale.md": "runs/sst2",
     "serve.md": "runs/sst2 runs/ner runs/squad runs/mini",
-    "tagging.md": "runs/mini ner.txt dev.txt test.txt",
+    "tagging.md": "runs/mini ner.txt dev.txt test.txt doccano.jsonl doccano-dev.jsonl",
     "README.md": "corpus train.csv dev.csv new.csv",
     "CONTRIBUTING.md": "runs/mini shards a.csv b.csv my-preset.toml",
 }

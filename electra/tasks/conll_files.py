@@ -1,4 +1,5 @@
 """Files of tagged words -> examples: columns (CoNLL-2000, CoNLL-2003, CoNLL-U, GermEval, WNUT, ...), or tables with lists of words and of tags.
+Texts with marked spans, as annotation tools export them, are read by `electra.tasks.span_files`.
 
 Columns: a line is a word, an empty line ends a sentence. Tabs separate columns where the first word's line has one, else blanks; every line
 has as many. Lines of -DOCSTART- and comments are passed over: lines of # without a tab in a file of tabs, and lines whose first column is #
@@ -15,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from electra.contracts import Example
 from electra.data.tables import cell, column_in, is_saved, read_rows, table_format
 from electra.errors import UserError, did_you_mean
 from electra.storage import atomic
+from electra.tasks.span_files import TEXT_FIELD, form_of, read_annotated, read_records
 from electra.tasks.text_tasks import read_text
 
 SUFFIXES = (".txt", ".txt.gz", ".conll", ".conllu", ".conllup", ".tsv", ".bio", ".iob", ".iob2", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
@@ -30,6 +33,8 @@ TAG_FIELDS = ("tags", "ner_tags", "chunk_tags", "pos_tags", "labels")
 WORD_NAMES = (*WORD_FIELDS, "word", "token", "form")
 TAG_NAMES = (*TAG_FIELDS, "tag", "ner_tag", "ner", "chunk_tag", "pos_tag", "upos", "label")
 """Names by which the first line of a column file is known to be none of words."""
+LOOKED_AT = 100
+"""Rows of a table by which its form is known."""
 CONLLU_NAMES = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 _DOCUMENT = "-DOCSTART-"
 _WORD_NUMBER = re.compile(r"\d+(-\d+|\.\d+)?")
@@ -67,6 +72,9 @@ def read_tagged(path: Path, columns: TagColumns, split: str) -> list[Example]:
         raise UserError(
             f"{path}: csv has no lists; give jsonl or parquet with lists of words and of tags, or columns: a word and its tag a line (.tsv)"
         )
+    if kind not in (None, "tsv") and span_form(path, columns):
+        found = read_annotated(path, split, columns.word, columns.tag)
+        return [replace(e, label=tuple(_named([*e.label], columns.names, e.id) or ())) if isinstance(e.label, tuple) else e for e in found]
     if kind in (None, "tsv"):
         sentences = _column_sentences(path, read_text(path, f"the {split} file"), columns, split)
     else:
@@ -271,6 +279,34 @@ def _index(name: str, width: int, place: str, flag: str, names: Sequence[str]) -
 
 
 # ---- tables ----
+
+
+def span_form(path: Path, columns: TagColumns) -> str | None:
+    """The form of a table of texts with marked spans, by its first rows; TEXT_FIELD: texts, and no span yet; None: lists of words and of tags.
+
+    Raises:
+        UserError: these rows cannot be read.
+    """
+    found = None
+    for place, record in islice(read_records(path, "the file of tags"), LOOKED_AT):
+        words, tags = (
+            isinstance(record, Mapping) and any(_is_list(record, name) for name in ([given] if given else usual))
+            for given, usual in ((columns.word, WORD_FIELDS), (columns.tag, TAG_FIELDS))
+        )
+        if words and tags:
+            return None
+        if (form := form_of(record, columns.word, columns.tag)) is not None:
+            return form
+        text = columns.word or TEXT_FIELD
+        if not words and isinstance(record, Mapping) and column_in(record, text) and isinstance(cell(record, text, place, "--word-column"), str):
+            found = TEXT_FIELD
+    return found
+
+
+def _is_list(row: Mapping[str, Any], name: str) -> bool:
+    """Whether a column holds a list of texts or numbers, and not an empty one."""
+    value = cell(row, name, "", "") if column_in(row, name) else None
+    return isinstance(value, list) and bool(value) and not any(isinstance(item, list | Mapping) for item in value)
 
 
 def _table_sentences(path: Path, columns: TagColumns, split: str) -> Iterator[Sentence]:
