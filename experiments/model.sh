@@ -1,10 +1,11 @@
 #!/bin/sh
 # The bundled models, from a public encoder (experiments/public_encoder.py, or ENCODER=, such as one continued on more text):
 #   sentiment   the encoder at full size, fine-tuned on SST-2 with counterfactual rows, several seeds, the median one in int8
-#   detector    a student with a smaller vocabulary: the encoder trimmed, its hidden states distilled into 4 layers of 256, then replaced-token
-#   and mini    detection with a small generator; an int8 artifact, and the fp16 checkpoint of both
-# -> electra/bundled and its record. `make model` runs it: an estimated four to five hours of two idle CPU cores with bf16 (trim and shards 10 minutes, student 75,
-# detector 60, sentiment 35 for each seed, bundle 15; not run whole yet). Every step resumes and can be run alone:
+#   encoder     a student with a smaller vocabulary: the encoder trimmed, its hidden states distilled into 4 layers of 256; in int8
+#   detector    on request (parts `detector evaluate`): replaced-token detection continued from the student, with a small generator: an int8 artifact, and
+#   and mini    the fp16 checkpoint of both. The bundled ones are of the preset mini-ship, which is better so far: docs/log.md
+# -> electra/bundled and its record. `make model` runs it: about three hours of two CPU cores with bf16 (trim and shards 2 minutes; one thread: student 70 minutes, a
+# seed of sentiment 27; detector 20; bundle 5). Every step resumes and can be run alone:
 #   ELECTRA_DATA=../shared/data OUT=runs/model sh experiments/model.sh [trim] [shards] [student] [detector] [evaluate] [balanced] [sst2] [bundle]
 # Made elsewhere: TEXTS=, REVIEWS= (folders of text), WIKI=, IMDB= (shards with the trimmed vocabulary), STUDENT=, DETECTOR= (runs), CORRUPTION= (jsonl that detectors are scored on).
 # A trial in minutes: STUDENT_LENGTH="--budget 1m" DETECTOR_LENGTH="--budget 1m" SEEDS=1 EPOCHS=0.02 TEXTS=one.txt REVIEWS=other.txt BUNDLED=/tmp/bundled RECORD=/tmp/record
@@ -20,20 +21,20 @@ WIKI=${WIKI:-$OUT/shards-wiki}
 IMDB=${IMDB:-$OUT/shards-imdb}
 STUDENT=${STUDENT:-$OUT/student}
 DETECTOR=${DETECTOR:-$OUT/detector}
-STUDENT_LENGTH=${STUDENT_LENGTH:---num-train-tokens 36M}
-DETECTOR_LENGTH=${DETECTOR_LENGTH:---num-train-tokens 24M}
+STUDENT_LENGTH=${STUDENT_LENGTH:---num-train-tokens 11M}
+DETECTOR_LENGTH=${DETECTOR_LENGTH:---num-train-tokens 14M}
 CORRUPTION=${CORRUPTION:-$OUT/words.jsonl}
 AGAINST=${AGAINST:-}
 BALANCED=${BALANCED:-$OUT/sst2-balanced}
 SEEDS=${SEEDS:-1 2 3}
-EPOCHS=${EPOCHS:-}
+EPOCHS=${EPOCHS:-3}
 PRECISION=${PRECISION:-bf16}
 THREADS=${THREADS:-2}
 REMARK=${REMARK:-}
 BUNDLED=${BUNDLED:-electra/bundled}
 RECORD=${RECORD:-experiments/records/bundled}
 mkdir -p "$OUT"
-[ $# -gt 0 ] || set -- trim shards student detector evaluate balanced sst2 bundle
+[ $# -gt 0 ] || set -- trim shards student balanced sst2 bundle
 
 # The encoder, fetched once.
 encoder() {
@@ -69,7 +70,7 @@ for part in "$@"; do
         [ -e "$WIKI/manifest.json" ] || electra prepare "$TEXTS" --tokenizer "$OUT/trimmed" --output "$WIKI" --workers "$THREADS"
         [ -e "$IMDB/manifest.json" ] || electra prepare "$(reviews)" --tokenizer "$OUT/trimmed" --output "$IMDB" --workers "$THREADS"
         ;;
-    student) train student "$STUDENT" "$STUDENT_LENGTH" --teacher "$OUT/trimmed" ;;
+    student) train student "$STUDENT" "$STUDENT_LENGTH" --teacher "$OUT/trimmed" --batch-size 16 ;;
     detector) train student-rtd "$DETECTOR" "$DETECTOR_LENGTH" --init "$STUDENT/final" ;;
     evaluate)
         # Words that a masked LM replaced which is no detector's generator; AGAINST= another detector, such as the one bundled until now.
@@ -82,14 +83,14 @@ for part in "$@"; do
     sst2)
         # A run for every seed, so that the weights of each are kept and the median one can be bundled.
         for seed in $SEEDS; do
-            [ -e "$OUT/sst2/seed-$seed/scores.json" ] || electra finetune sst2 --preset public --model "$(encoder)" --data "$BALANCED" --calibrate \
-                --seed "$seed" --precision "$PRECISION" --threads "$THREADS" --output "$OUT/sst2/seed-$seed" ${EPOCHS:+--epochs "$EPOCHS"} --resume
+            [ -e "$OUT/sst2/seed-$seed/scores.json" ] || electra finetune sst2 --preset public --model "$(encoder)" --data "$BALANCED" --calibrate --epochs "$EPOCHS" \
+                --batch-size 128 --learning-rate 3e-4 --seed "$seed" --precision "$PRECISION" --threads "$THREADS" --output "$OUT/sst2/seed-$seed" --resume
         done
         ;;
     bundle)
-        python experiments/ship.py --trimmed "$OUT/trimmed" --student "$STUDENT" --detector "$DETECTOR" --finetuned "$OUT"/sst2/seed-* \
-            --data "$DATA/glue/SST-2" --output "$BUNDLED" --record "$RECORD" ${REMARK:+--remark "$REMARK"} \
-            $([ ! -e "$OUT/evaluation.json" ] || echo "--evaluation $OUT/evaluation.json")
+        python experiments/ship.py --finetuned "$OUT"/sst2/seed-* --trimmed "$OUT/trimmed" --student "$STUDENT" \
+            $([ ! -d "$DETECTOR/final" ] || echo "--detector $DETECTOR") $([ ! -e "$OUT/evaluation.json" ] || echo "--evaluation $OUT/evaluation.json") \
+            --data "$DATA/glue" --output "$BUNDLED" --record "$RECORD" ${REMARK:+--remark "$REMARK"}
         ;;
     *) echo "unknown part '$part'; known: trim shards student detector evaluate balanced sst2 bundle" >&2; exit 2 ;;
     esac

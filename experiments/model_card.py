@@ -15,58 +15,64 @@ from typing import Any
 import bias_probe
 
 STAGES = {
-    "distill": "student: hidden states of the encoder",
+    "distill": "hidden states of the encoder",
+    "mlm": "masked language model",
     "generator": "generator alone, masked language model",
-    "electra": "detector and generator, replaced-token detection",
+    "electra": "replaced-token detection",
 }
+SHOWN = ("hidden_loss", "teacher_cosine", "masked_lm_loss", "masked_lm_accuracy", "disc_auc", "disc_loss")
+PUBLIC = "[all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2)"
 
 
 def card(record: Mapping[str, Any]) -> str:
     """A record of `experiments/ship.py` -> Markdown with the hub's front matter; every figure comes from the record."""
-    student, tuned, artifacts = record["student"], record["finetuning"], record["artifacts"]
-    shape, sizes = student["shape"], {name: f"{size / 1e6:.1f} MB" for name, size in artifacts["size_bytes"].items()}
-    sentiment, detector, encoder = artifacts["sentiment"], artifacts["detector"], record["encoder"]
-    stages = [*student["stages"], *record["detector"]["stages"]]
+    student, detector, tuned, sentiment = (record[name] for name in ("student", "detector", "finetuning", "sentiment"))
+    sizes = {name: f"{size / 1e6:.1f} MB" for name, size in record["size_bytes"].items()}
+    runs = {"encoder": student, "detector, mini": detector}
+    similarity = student["sts_b_spearman"]
     return f"""---
 language: en
 license: apache-2.0
 library_name: electra
 pipeline_tag: text-classification
 base_model: sentence-transformers/all-MiniLM-L6-v2
-tags: [electra, sst2, replaced-token-detection, distillation]
+tags: [electra, sst2, sentence-similarity, replaced-token-detection, distillation]
 ---
 
 # The bundled models
 
-Made from a public encoder, all-MiniLM-L6-v2 (a BERT of {encoder["num_hidden_layers"]} layers of width {encoder["hidden_size"]}, lower-case English), on {student["started"]}.{_space(record["remark"])}
+Four small models for English, lower case. `sentiment` and `encoder` were made from a public encoder, {PUBLIC} (a BERT of {student["teacher"]["num_hidden_layers"]} layers of width {student["teacher"]["hidden_size"]}).{_space(record.get("remark", ""))}
 
 | name | what it does | form |
 |---|---|---|
-| `shipped:sentiment` | predicts whether an English text has a positive or a negative opinion: the encoder itself, fine-tuned | int8 artifact, {sizes["sentiment"]}, runs without torch |
+| `shipped:sentiment` | predicts whether a text has a positive or a negative opinion: the public encoder itself, fine-tuned | int8 artifact, {sizes["sentiment"]}, runs without torch |
+| `shipped:encoder` | a vector for each text, for similarity and search: a student of the public encoder | int8 artifact, {sizes["encoder"]}, runs without torch |
 | `shipped:detector` | predicts for every token how likely it was replaced; includes its generator | int8 artifact, {sizes["detector"]}, runs without torch |
-| `shipped:mini` | the checkpoint of the detector and its generator, an encoder to fine-tune | fp16 Hugging Face directory, {sizes["mini"]} |
+| `shipped:mini` | the checkpoint of the detector and its generator, to fine-tune or to continue | fp16 Hugging Face directory, {sizes["mini"]} |
 
-`detector` and `mini` are one network, a student of the encoder: {shape["num_hidden_layers"]} layers of width {shape["hidden_size"]}, {shape["num_attention_heads"]} heads, {student["num_parameters"] / 1e6:.1f} M weights, {shape["max_position_embeddings"]} tokens at a time. \
-Vocabulary: {encoder["vocabulary"]}.
+- `encoder`: {_shape(student)}. Vocabulary: {student["teacher"]["vocabulary"]}.
+- `detector` and `mini` are one network, {"continued from that student" if detector["start"] == "student" else "trained from random weights"}: {_shape(detector)}.
 
 ```sh
 electra predict "what a wonderful film"
+electra embed "what a wonderful film"
 electra detect "the chef ate the meal"
-electra finetune sst2 --model shipped:mini --preset public --data glue/SST-2 --output runs/sst2
+electra finetune sst2 --model shipped:mini --preset mini --data glue/SST-2 --output runs/sst2
 ```
 
 ## Intended use
 
-Trying electra, tests, teaching, a small start for fine-tuning. Sentiment: sentences of English film reviews and similar texts. Not for decisions about people, and not for other languages.
+Trying electra, tests, teaching, a start without network. Sentiment: sentences of English film reviews and similar texts. Vectors: similarity of sentences. Not for decisions about people, and not for other languages. For better vectors and for fine-tuning
+take the public encoder.
 
 ## Origin, data and licences
 
-The encoder: [all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2) of sentence-transformers, Apache-2.0, trained on a billion pairs of sentences; its start is Microsoft's
-[MiniLM](https://github.com/microsoft/unilm/tree/master/minilm) (Wang et al. 2020), MIT, in the version of 6 layers of nreimers/MiniLM-L6-H384-uncased. What they were trained on: see there.
+The public encoder: {PUBLIC} of sentence-transformers, Apache-2.0, trained on a billion pairs of sentences; its start is Microsoft's [MiniLM](https://github.com/microsoft/unilm/tree/master/minilm)
+(Wang et al. 2020), MIT, in the version of 6 layers of nreimers/MiniLM-L6-H384-uncased. What they were trained on: see there.
 
-The student's text, sampled {_ratio(student["weights"])}:
+Text of the two pre-trainings:
 
-{_list(student["corpora"])}
+{_texts(runs)}
 
 `shards-wiki` is English Wikipedia of 2015 (CC BY-SA 3.0); `shards-imdb` the 50,000 unlabelled reviews of the Large Movie Review Dataset (Maas et al. 2011; for research). Fine-tuning:
 {tuned["train_examples"]:,} phrases and sentences of SST-2 (Socher et al. 2013, as GLUE distributes it; no licence stated) and generated rows in which a person's group says nothing about the label
@@ -74,30 +80,33 @@ The student's text, sampled {_ratio(student["weights"])}:
 
 ## Compute
 
-| phase | steps | tokens | hours | FLOP |
-|---|---|---|---|---|
-{_stages(stages)}
+| model | phase | steps | tokens | hours | FLOP |
+|---|---|---|---|---|---|
+{_stages(runs)}
 
-On {_machine(student["machine"])}. Fine-tuning {len(tuned["seeds"])} seeds took another {tuned["seconds"] / 60:.0f} minutes. `make model` repeats everything but the encoder's own training.
+{_machines(runs)} Fine-tuning {len(tuned["seeds"])} seeds took {tuned["seconds"] / 60:.0f} minutes. `make model` makes `sentiment` and `encoder` again.
 
 ## Scores
 
-SST-2 dev ({tuned["dev_examples"]} sentences; one standard error of a score is {_error(tuned):.1f} points), fine-tuning preset `{tuned["preset"]}`:
+**Sentiment**, SST-2 dev ({tuned["dev_examples"]} sentences; one standard error of a score is {_error(tuned):.1f} points), fine-tuning preset `{tuned["preset"]}`, {tuned["epochs"]:g} epochs, batches of {tuned["batch_size"]}, learning rate {tuned["learning_rate"]:g}:
 
 | | mean | sd | each seed |
 |---|---|---|---|
-| the encoder, fine-tuned | {_row(tuned["accuracy"])} |
+| the public encoder, fine-tuned | {_row(tuned["accuracy"])} |
 | TF-IDF + logistic regression | {tuned["tfidf_logistic_regression"]:.1%} | | |
 
 The bundled model is seed {tuned["chosen_seed"]}: {tuned["rule"]}. Its fp32 weights have {sentiment["accuracy_fp32"]:.1%}, the int8 artifact {sentiment["accuracy"]:.1%} (the same label on
 {sentiment["agreement"]:.1%} of the sentences). Expected calibration error (15 bins), after a temperature found on held-out training examples: {sentiment["ece_fp32"]:.3f}, in int8 {sentiment["ece"]:.3f}.
 
-The int8 detector gives the verdict of the fp16 checkpoint on {detector["verdicts_as_fp16"]:.2%} of {detector["tokens"]:,} tokens (mean difference of the probabilities {detector["mean_difference"]:.4f}).
-On held-out text, and on the words of the corruption set that `experiments/corruption.py` makes (`_against`: the detector bundled before):
+**Encoder**, Spearman's rank correlation on STS-B dev without training on it: {100 * similarity["int8"]:.1f} in int8; its teacher, the public encoder with the smaller vocabulary, {100 * similarity["teacher"]:.1f}.
+
+**Detector**: int8 gives the verdict of the fp16 checkpoint on {detector["int8"]["verdicts_as_fp16"]:.2%} of {detector["int8"]["tokens"]:,} tokens (mean difference of the probabilities {detector["int8"]["mean_difference"]:.4f}).
+
+On held-out text, and the detector on the words of the corruption set that `experiments/corruption.py` makes, replaced by another masked LM or by frequent words:
 
 | metric | value |
 |---|---|
-{_metrics(stages, record["corruption"])}
+{_metrics(runs, detector["corruption"])}
 
 ## Bias probe
 
@@ -105,7 +114,7 @@ On held-out text, and on the words of the corruption set that `experiments/corru
 ## Limits
 
 The sentiment classifier was trained on sentences of film reviews: it fails at irony, at comparison, at opinions about other things and at texts that mix opinions, and a text without an opinion still gets a label. A text
-that is not English gets a label too, a meaningless one. The student has read {sum(stage["tokens"] for stage in stages) / 1e6:,.0f} million tokens, {shape["max_position_embeddings"]} at a time. The models have the errors and prejudices of the encoder and of
+that is not English gets a label and a vector too, meaningless ones. The encoder has read {_tokens(student):,.0f} million tokens, the detector {_tokens(detector):,.0f} million, 128 at a time. The models have the errors and prejudices of the public encoder and of
 their texts; the probe above shows some.
 """
 
@@ -114,29 +123,34 @@ def _space(text: str) -> str:
     return f" {text}" if text else ""
 
 
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.0f} minutes"
+def _shape(run: Mapping[str, Any]) -> str:
+    shape = run["shape"]
+    sizes = f"{shape['num_hidden_layers']} layers of width {shape['hidden_size']}, {shape['num_attention_heads']} heads, {run['num_parameters'] / 1e6:.1f} M weights"
+    return f"{sizes}; made with the preset `{run['preset']}` on {run['started']}"
 
 
-def _ratio(weights: Sequence[float]) -> str:
-    return " : ".join(f"{weight:g}" for weight in weights) if weights else "by their size"
-
-
-def _list(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
-    rows = [(STAGES.get(s["objective"], s["objective"]), s["updates"], s["tokens"], s["seconds"], s["flops"]) for s in stages]
-    rows.append(("all", *(sum(row[i] for row in rows) for i in range(1, 5))))
+def _texts(runs: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(
-        f"| {name} | {updates:,} | {tokens / 1e6:.1f} M | {seconds / 3600:.2f} | {flops:.2e} |" for name, updates, tokens, seconds, flops in rows
+        f"- `{name}`: {', '.join(run['corpora'])}; sampled {' : '.join(f'{weight:g}' for weight in run['weights']) or 'by their size'}"
+        for name, run in runs.items()
     )
 
 
-def _machine(machine: Mapping[str, Any]) -> str:
-    gpus = ", ".join(machine["gpu"] or [])
-    return gpus or f"{machine['cores']} cores of an {machine['cpu']}"
+def _stages(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    return "\n".join(
+        f"| {name} | {STAGES[s['objective']]} | {s['updates']:,} | {s['tokens'] / 1e6:.1f} M | {s['seconds'] / 3600:.2f} | {s['flops']:.2e} |"
+        for name, run in runs.items()
+        for s in run["stages"]
+    )
+
+
+def _machines(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    found = {f"{run['machine']['cores']} cores of an {run['machine']['cpu']}": run["machine"] for run in runs.values()}
+    return " ".join(f"On {', '.join(machine['gpu'] or []) or words}." for words, machine in found.items())
+
+
+def _tokens(run: Mapping[str, Any]) -> float:
+    return sum(stage["tokens"] for stage in run["stages"]) / 1e6
 
 
 def _error(tuned: Mapping[str, Any]) -> float:
@@ -150,11 +164,10 @@ def _row(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.1%} | {spread} | {' '.join(f'{100 * value:.1f}' for value in values)}"
 
 
-def _metrics(stages: Sequence[Mapping[str, Any]], corruption: Mapping[str, Any]) -> str:
-    rows = {f"{STAGES.get(stage['objective'], stage['objective'])}: {name}": stage["metrics"][name]
-            for stage in stages for name in ("hidden_loss", "teacher_cosine", "masked_lm_loss", "masked_lm_accuracy", "disc_auc", "disc_loss") if name in stage["metrics"]}  # fmt: skip
+def _metrics(runs: Mapping[str, Mapping[str, Any]], corruption: Mapping[str, Any]) -> str:
+    rows = {f"{name}, {STAGES[s['objective']]}: {key}": s["metrics"][key] for name, run in runs.items() for s in run["stages"] for key in SHOWN if key in s["metrics"]}  # fmt: skip
     kinds = ("auc", "precision", "_against", "_difference", "_low", "_high")
-    rows |= {f"corruption set: {name}": value for name, value in corruption.items() if isinstance(value, float) and name.endswith(kinds)}
+    rows |= {f"detector, corruption set: {name}": value for name, value in corruption.items() if isinstance(value, float) and name.endswith(kinds)}
     return "\n".join(f"| {name} | {value:.4f} |" for name, value in rows.items())
 
 

@@ -1,10 +1,11 @@
-"""A distilled student, its detector and fine-tuned seeds of the full-size encoder -> the bundled models, their card and their record.
+"""Fine-tuned seeds of a public encoder, a distilled student, its detector -> the bundled models, their card and their record.
 
-    python experiments/ship.py --trimmed runs/model/trimmed --student runs/model/student --detector runs/model/detector \\
-        --finetuned runs/model/sst2/seed-* --data glue/SST-2
+    python experiments/ship.py --finetuned runs/model/sst2/seed-* --data glue/SST-2 --trimmed runs/model/trimmed --student runs/model/student \\
+        --detector runs/model/detector
 
-Writes electra/bundled/ (mini: fp16 checkpoint; detector, sentiment: int8 artifacts; README.md; shipped.json with a hash of every file) and
-experiments/records/bundled/. Minutes; run it again with other runs and everything is replaced.
+Writes electra/bundled/ (sentiment, encoder, detector: int8 artifacts; mini: fp16 checkpoint; README.md; shipped.json with a hash of every file) and
+experiments/records/bundled/. Minutes. Each model may be made alone: --finetuned makes sentiment, --student encoder, --detector detector and mini; what is not
+given stays as it is, with its part of the record.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import bias_probe
 import model_card
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 
 import electra
 from electra import bundled, config
@@ -41,11 +43,9 @@ from electra.tasks.registry import find_task
 from electra.train.run_log import run_metrics
 
 LABELS = ("negative", "positive")
-LARGEST_BYTES = 40_000_000
-"""The sentiment classifier of full size 25 MB, the two students together 15 MB."""
+LARGEST_BYTES = 45_000_000
+"""The sentiment classifier of full size 25 MB, the encoder 5 MB, the other two together 15 MB."""
 TARGET = "onnx-int8"
-STUDENTS_BYTES = 15_000_000
-"""`mini` and `detector`."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,18 @@ def write_checkpoint(source: Path, target: Path) -> None:
 
 def write_sentiment(source: Path, number: int, output: Path) -> None:
     """A classifier of SST-2's 0 and 1 -> an artifact whose labels are words."""
+    values = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    values |= {"id2label": {str(i): name for i, name in enumerate(LABELS)}, "label2id": {name: i for i, name in enumerate(LABELS)}}
+    build_under(f"sst2/seed-{number}", source, output, values)
+
+
+def build_under(name: str, source: Path, output: Path, values: dict[str, Any] | None = None) -> None:
+    """A checkpoint, with another config.json where `values` are given -> an artifact whose record says that `name` is its source, not a place of this machine."""
     with tempfile.TemporaryDirectory() as work:
-        copy = Path(work, "shipped", "sst2", f"seed-{number}")
+        copy = Path(work, "shipped", name)
         shutil.copytree(source, copy)
-        values = json.loads((copy / "config.json").read_text(encoding="utf-8"))
-        values |= {"id2label": {str(i): name for i, name in enumerate(LABELS)}, "label2id": {name: i for i, name in enumerate(LABELS)}}
-        (copy / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        if values is not None:
+            (copy / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         build_artifact(str(copy), TARGET, output, texts=[], say=print)
 
 
@@ -178,32 +184,31 @@ def accuracy(model: Predictor, dev: Sequence[Example]) -> tuple[float, np.ndarra
     return float(np.mean(found == np.array([example.label == "1" for example in dev]))), found
 
 
-def artifacts_measured(root: Path, checkpoint: Path, data: Path) -> dict[str, Any]:
-    """The two artifacts compared with the networks they were built from, on the dev sentences."""
+def sentiment_measured(artifact: Path, checkpoint: Path, data: Path) -> dict[str, Any]:
+    """The classifier compared with the network it was built from, on the dev sentences."""
     dev = find_task("sst2").read(data, "dev")
     whole, whole_found = accuracy(load(checkpoint, device="cpu"), dev)
-    built, found = accuracy(load(root / "sentiment"), dev)
-    calibration = [
-        electra.evaluate(place, task="sst2", data=[data]).metrics["expected_calibration_error"] for place in (checkpoint, root / "sentiment")
-    ]
-    texts = [example.text for example in dev]
+    built, found = accuracy(load(artifact), dev)
+    calibration = [electra.evaluate(place, task="sst2", data=[data]).metrics["expected_calibration_error"] for place in (checkpoint, artifact)]
+    agreement = float(np.mean(found == whole_found))
+    return {"accuracy": built, "accuracy_fp32": whole, "agreement": agreement, "ece_fp32": calibration[0], "ece": calibration[1]}
+
+
+def detector_measured(root: Path, data: Path) -> dict[str, Any]:
+    """The int8 detector compared with the fp16 checkpoint, on the tokens of SST-2's dev sentences."""
+    texts = [example.text for example in find_task("sst2").read(data, "dev")]
     pairs = [[np.array([t.probability for d in load(root / part, device="cpu").detect(texts) for t in d.tokens])] for part in ("mini", "detector")]
     (fp16,), (int8,) = pairs
     verdicts = float(np.mean((fp16 >= 0.5) == (int8 >= 0.5)))
-    sizes = {name: sum(path.stat().st_size for path in (root / name).rglob("*") if path.is_file()) for name in bundled.NAMES}
-    if (students := sizes["mini"] + sizes["detector"]) > STUDENTS_BYTES:
-        raise UserError(f"mini and detector have {students:,} bytes; at most {STUDENTS_BYTES:,} go into the package: make the student smaller")
-    return {
-        "size_bytes": sizes,
-        "sentiment": {
-            "accuracy": built,
-            "accuracy_fp32": whole,
-            "agreement": float(np.mean(found == whole_found)),
-            "ece_fp32": calibration[0],
-            "ece": calibration[1],
-        },
-        "detector": {"verdicts_as_fp16": verdicts, "mean_difference": float(np.mean(np.abs(fp16 - int8))), "tokens": len(fp16)},
-    }
+    return {"verdicts_as_fp16": verdicts, "mean_difference": float(np.mean(np.abs(fp16 - int8))), "tokens": len(fp16)}
+
+
+def similarity(model: Path | str, data: Path) -> float:
+    """Spearman's rank correlation of an encoder's cosines with the similarities of STS-B dev, without training on it."""
+    dev = find_task("stsb").read(data, "dev")
+    first, second = (load(model).embed([str(getattr(pair, side)) for pair in dev]) for side in ("text", "text_pair"))
+    cosines = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
+    return float(spearmanr(cosines, [float(str(pair.label)) for pair in dev])[0])
 
 
 def finetuning_of(seeds: Sequence[Seed], chosen: Seed, rule: str, data: Path) -> dict[str, Any]:
@@ -214,6 +219,9 @@ def finetuning_of(seeds: Sequence[Seed], chosen: Seed, rule: str, data: Path) ->
     train, dev = task.read(data, "train"), task.read(data, "dev")
     return {
         "preset": run["preset"],
+        "epochs": run["epochs"],
+        "batch_size": run["loop"]["batch_size"],
+        "learning_rate": run["optimizer"]["learning_rate"],
         "train_examples": len(train),
         "dev_examples": len(dev),
         "seeds": [seed.number for seed in seeds],
@@ -228,43 +236,52 @@ def finetuning_of(seeds: Sequence[Seed], chosen: Seed, rule: str, data: Path) ->
 def main() -> None:
     """Choose, write, measure, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trimmed", type=Path, required=True, help="the encoder with fewer tokens, the student's teacher")
-    parser.add_argument("--student", type=Path, required=True, help="run of 'electra pretrain student'")
-    parser.add_argument("--detector", type=Path, required=True, help="run of 'electra pretrain student-rtd'")
-    parser.add_argument("--finetuned", type=Path, nargs="+", required=True, help="runs of 'electra finetune sst2', a seed each")
-    parser.add_argument("--data", type=Path, required=True, help="glue/SST-2")
-    parser.add_argument("--evaluation", type=Path, help="what 'electra evaluate --corruption --json' printed")
+    parser.add_argument("--finetuned", type=Path, nargs="+", default=[], help="runs of 'electra finetune sst2' from the public encoder, a seed each")
+    parser.add_argument("--trimmed", type=Path, help="the encoder with fewer tokens, the student's teacher; needed with --student")
+    parser.add_argument("--student", type=Path, help="run of 'electra pretrain student'")
+    parser.add_argument("--detector", type=Path, help="run of 'electra pretrain student-rtd'")
+    parser.add_argument("--data", type=Path, required=True, help="GLUE's folder, with SST-2 and STS-B")
+    parser.add_argument("--evaluation", type=Path, help="what 'electra evaluate --corruption --json' printed of the detector")
     parser.add_argument("--output", type=Path, default=Path("electra/bundled"))
     parser.add_argument("--record", type=Path, default=Path("experiments/records/bundled"))
-    parser.add_argument("--remark", help="sentences for the card about the encoder and how the training went")
+    parser.add_argument("--remark", help="sentences for the card about how the training went")
     options = parser.parse_args()
-    seeds = seeds_of(options.finetuned)
-    chosen, rule = choose(seeds)
-    source, classifier = options.detector / "final", resolve.resolve(chosen.folder)
-    # Said before minutes of measuring where something is not there.
-    record: dict[str, Any] = {
-        "encoder": encoder_of(options.trimmed),
-        "student": training_of(options.student),
-        "detector": training_of(options.detector),
-        "corruption": json.loads(options.evaluation.read_text(encoding="utf-8")) if options.evaluation else {},
-        "remark": options.remark or "",
-    }
+    if not (options.finetuned or options.student or options.detector):
+        parser.error("nothing to bundle; give --finetuned, --student or --detector")
+    if options.student and not options.trimmed:
+        parser.error("--student needs --trimmed, its teacher")
+    place, sst2 = options.record / "record.json", options.data / "SST-2"
+    record: dict[str, Any] = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+    record |= {"remark": options.remark} if options.remark else {}
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.output, prefix=".new-") as work:
-        root = Path(work)
-        write_checkpoint(source, root / "mini")
-        build_artifact(str(source.resolve()), TARGET, root / "detector", texts=[], say=print)
-        write_sentiment(classifier, chosen.number, root / "sentiment")
-        record |= {
-            "finetuning": finetuning_of(seeds, chosen, rule, options.data),
-            "artifacts": artifacts_measured(root, classifier, options.data),
-            "bias": bias_probe.of_model(str(root / "sentiment")) | {"model": "shipped:sentiment"},
-        }
-        for name in bundled.NAMES:
+        root, made = Path(work), []
+        if options.finetuned:
+            seeds = seeds_of(options.finetuned)
+            chosen, rule = choose(seeds)
+            classifier = resolve.resolve(chosen.folder)
+            write_sentiment(classifier, chosen.number, root / "sentiment")
+            record["finetuning"] = finetuning_of(seeds, chosen, rule, sst2)
+            record["sentiment"] = sentiment_measured(root / "sentiment", classifier, sst2)
+            record["bias"] = bias_probe.of_model(str(root / "sentiment")) | {"model": "shipped:sentiment"}
+            made += ["sentiment"]
+        if options.student:
+            build_under("student", options.student / "final", root / "encoder")
+            spearman = {name: similarity(model, options.data / "STS-B") for name, model in (("teacher", options.trimmed), ("int8", root / "encoder"))}
+            record["student"] = training_of(options.student) | {"teacher": encoder_of(options.trimmed), "sts_b_spearman": spearman}
+            keep_record(options.student, options.record / "student")
+            made += ["encoder"]
+        if options.detector:
+            write_checkpoint(options.detector / "final", root / "mini")
+            build_under("detector", options.detector / "final", root / "detector")
+            record["detector"] = training_of(options.detector) | {"start": "student", "int8": detector_measured(root, sst2)}
+            record["detector"]["corruption"] = json.loads(options.evaluation.read_text(encoding="utf-8")) if options.evaluation else {}
+            keep_record(options.detector, options.record / "detector")
+            made += ["detector", "mini"]
+        for name in made:
             atomic.replace_folder(root / name, options.output / name)
-    for name in ("student", "detector"):
-        keep_record(getattr(options, name), options.record / name)
-    atomic.write_text(options.record / "record.json", json.dumps(record, indent=1) + "\n")
+    record["size_bytes"] = {name: sum(path.stat().st_size for path in (options.output / name).rglob("*") if path.is_file()) for name in bundled.NAMES}
+    atomic.write_text(place, json.dumps(record, indent=1) + "\n")
     print(f"{options.output}: {write_manifest(options.output, model_card.card(record)) / 1e6:.1f} MB; record: {options.record}")
 
 

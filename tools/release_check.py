@@ -41,7 +41,7 @@ SUPPORTED = {
     "pipx": {"base", "runtime"},
 }
 """Environment -> what it can do. `demo` is what `make` installs: all of README.md."""
-NEEDED = {"vocab": "base", "prepare": "base", "predict": "runtime", "detect": "runtime"}
+NEEDED = {"vocab": "base", "prepare": "base", "predict": "runtime", "detect": "runtime", "embed": "runtime"}
 NEEDED |= {"pretrain": "train", "finetune": "train", "build": "build", "serve": "serve", "curl": "serve"}
 """Command -> what it needs, except that a checkpoint needs `train`."""
 STEPS = 20

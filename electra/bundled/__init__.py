@@ -1,8 +1,9 @@
 """The models bundled with the package: 'shipped:NAME' -> a local folder, without network, every byte checked.
 
     shipped:sentiment   classifies sentiment: int8 artifact, runs without torch
+    shipped:encoder     makes vectors of texts, for similarity and search: int8 artifact, runs without torch
     shipped:detector    finds replaced tokens, with its generator: int8 artifact, runs without torch
-    shipped:mini        the pre-trained checkpoint of both, fp16, to fine-tune
+    shipped:mini        the pre-trained checkpoint of the detector and its generator, fp16, to fine-tune
 
 README.md in this folder is their model card; `make model` makes new ones from a public encoder.
 """
@@ -18,9 +19,9 @@ from pathlib import Path
 from electra.errors import UserError, did_you_mean
 
 PREFIX = "shipped:"
-NAMES = ("sentiment", "detector", "mini")
+NAMES = ("sentiment", "encoder", "detector", "mini")
 MANIFEST = "shipped.json"
-FOR_ROLE = {"classifier": "sentiment", **dict.fromkeys(("any", "discriminator", "generator", "encoder"), "detector")}
+FOR_ROLE = {"classifier": "sentiment", "encoder": "encoder", **dict.fromkeys(("any", "discriminator", "generator"), "detector")}
 """Role -> the default model for it."""
 
 

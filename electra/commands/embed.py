@@ -23,7 +23,8 @@ from electra.terminal import counted
 
 def run(settings: EmbedSettings) -> None:
     """Write one vector per text to the output file, or print them: of lines the vectors alone, of a table its columns, too."""
-    file = text_io.file_or_text(settings.file)
+    model_name, file = text_io.model_and_texts("embed", "encoder", settings.model, settings.file, settings.text)
+    settings = dataclasses.replace(settings, model=model_name)
     if parts.are_wanted(settings, file):
         parts.answer_files(settings, file, VECTORS)
         return
@@ -47,7 +48,7 @@ def run(settings: EmbedSettings) -> None:
     first = next(answers)
     answers = itertools.chain([first], answers)
     if first.text.column or chosen not in (None, "jsonl"):
-        text_io.write_answers((as_row(answer) for answer in answers), settings, file, kind=settings.kind, as_json=True)
+        text_io.write_answers((as_row(answer, chosen) for answer in answers), settings, file, kind=settings.kind, as_json=True)
     elif output is None:
         for answer in answers:
             sys.stdout.write(array_line(answer))
@@ -80,7 +81,7 @@ def write_part(path: Path, answers: Iterator[AnsweredText], table: Table) -> Non
     if table.format == "npy":
         write_npy(path, (answer.record["embedding"] for answer in answers))
     elif table.first.column or table.format != "jsonl":
-        text_io.write_table(path, map(as_row, answers), table)
+        text_io.write_table(path, (as_row(answer, table.format) for answer in answers), table)
     else:
         write_arrays(path, answers)
 
@@ -100,8 +101,10 @@ def write_arrays(path: Path, answers: Iterable[AnsweredText]) -> None:
         stream.writelines(map(array_line, answers))
 
 
-def as_row(answer: AnsweredText) -> AnsweredText:
-    """The vector as a list of such numbers."""
+def as_row(answer: AnsweredText, kind: str | None) -> AnsweredText:
+    """The vector as a list of such numbers; in parquet, whose columns have types, as it is: float32."""
+    if kind == "parquet":
+        return dataclasses.replace(answer, columns=answer.record)
     record = {"embedding": [float(f"{value:.9g}") for value in answer.record["embedding"].tolist()]}
     return dataclasses.replace(answer, record=record, columns=record)
 

@@ -248,7 +248,12 @@ class EmbedSettings(InputSettings, OutputSettings, CorpusOutputSettings, InputSp
     """Compute sentence vectors: as a sentence-transformers folder says, else the mean of the last hidden states over a text's tokens. The vectors of
     many files become a folder of parts.
 
+    Without a model, the bundled shipped:encoder (English) is used. An argument is a text if it contains white space, no slash, and no such file
+    exists.
+
     Examples:
+      electra embed "what a wonderful film"
+      electra embed shipped:encoder sentences.txt --output vectors.npy
       electra embed runs/mini/final sentences.txt --output vectors.npy
       electra embed runs/mini/final reviews.csv --text review --output vectors.parquet
       electra embed sentence-transformers/all-MiniLM-L6-v2 sentences.txt --prompt-name query --output vectors.npy
@@ -257,10 +262,10 @@ class EmbedSettings(InputSettings, OutputSettings, CorpusOutputSettings, InputSp
       electra embed runs/mini/final s3://bucket/articles --output s3://bucket/vectors --engine ray --ray-address auto
     """
 
-    model: str = argument()
-    """Checkpoint folder or hub name."""
-    file: str = argument("-")
-    """Text file (one text per line), table (csv, tsv, jsonl, parquet, ...) or a text; '-': standard input."""
+    model: str = argument("")
+    """Checkpoint folder, artifact, hub name or shipped:encoder (the default); alone, a text for the default model ('-': standard input)."""
+    file: str = argument("")
+    """Text file (one text per line), table (csv, tsv, jsonl, parquet, ...) or a text; '-': standard input, the default."""
     more: tuple[str, ...] = argument(())
     """More files, folders, patterns or URLs. Several files, a folder, a pattern ("data/*.csv") or a URL need an --output FOLDER. Default:
     none."""

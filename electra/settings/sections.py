@@ -78,8 +78,8 @@ class OutputSettings(Settings):
     output: str | None = None
     """File for the input's columns and the answers: .csv, .tsv, .jsonl, .json or .parquet; default: print lines."""
     format: Literal["auto", "input", "csv", "tsv", "jsonl", "json", "parquet"] = "auto"
-    """Format of the output; 'input': that of the input, with its separator; 'auto': by the suffix of --output. Without --output the table is
-    printed."""
+    """Format of the output; 'input': that of the input, with its separator and, as Excel needs it, its byte order mark; 'auto': by the suffix of
+    --output. Without --output the table is printed."""
 
 
 @dataclass(frozen=True, kw_only=True)

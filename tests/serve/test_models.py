@@ -76,7 +76,7 @@ def test_sentence_vectors_and_re_rankers_have_titles(tmp_path: Path) -> None:
 def test_the_bundled_models_and_an_artifact() -> None:
     found = model_of("shipped:sentiment", "sentiment")
     wanted = {"title": "sentiment of film review sentences: negative / positive", "source": "shipped:sentiment", "built_from": None}
-    wanted |= {"architecture": "ELECTRA 4 x 192", "runtime": "ONNX Runtime"}
+    wanted |= {"architecture": "BERT 6 x 384", "runtime": "ONNX Runtime"}
     info = found.info(Limits())
     assert {key: info[key] for key in wanted} == wanted == {key: found.describe()[key] for key in wanted}
     assert found.describe()["dtype"] == info["model_dtype"] == "int8" and info["model_id"] == info["served_model_name"] == "sentiment"

@@ -158,11 +158,16 @@ def shown_size(scores: Mapping[str, Any]) -> int:
     return SHOWN_SIZE if SHOWN_SIZE in sizes else sizes[0]
 
 
+def encoder_name(scores: Mapping[str, Any]) -> str:
+    """The encoder as the report calls it: of a folder its name."""
+    return str(scores["encoder"]) if scores["encoder"].startswith("shipped:") else Path(scores["encoder"]).name
+
+
 def learned(scores: Mapping[str, Any]) -> str:
     """The comparison on reviews -> one line: what each network makes of few labelled reviews."""
     size = shown_size(scores)
     means = {row["network"]: row["mean"] for row in scores["rows"] if row["size"] == size}
-    names = NETWORKS | {"encoder": "bundled encoder" if scores["encoder"].startswith("shipped:") else Path(scores["encoder"]).name}
+    names = NETWORKS | {"encoder": "bundled encoder" if scores["encoder"].startswith("shipped:") else encoder_name(scores)}
     names |= {"pretrained": "the model pre-trained here"}
     return f"with {size} labelled reviews: " + ", ".join(f"{names[key]} {means[key]:.0%}" for key in NETWORKS)
 
