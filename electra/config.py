@@ -277,6 +277,11 @@ def descriptions(kind: str) -> dict[str, str]:
     return {name: values["description"] for name, values in preset_files(kind).items() if "description" in values}
 
 
+def is_settings_file(name: str, kind: str) -> bool:
+    """Whether the name of a preset is the path of a settings file."""
+    return name not in presets(kind) and (name.endswith(".toml") or "/" in name)
+
+
 def preset_values(name: str, kind: str) -> dict[str, Any]:
     """The values of a preset given by name, or of a settings file given by path. A deprecated preset says on standard error what to use instead.
 
@@ -286,7 +291,7 @@ def preset_values(name: str, kind: str) -> dict[str, Any]:
     known = presets(kind)
     if name in known:
         return read_toml(known[name])
-    if name.endswith(".toml") or "/" in name:
+    if is_settings_file(name, kind):
         return read_toml(name)
     if (old := PRESETS / kind / "deprecated" / f"{name}.toml").is_file():
         instead = tomllib.loads(old.read_text(encoding="utf-8"))["instead"]
@@ -376,8 +381,9 @@ def resumed(cls: type, run: Path, typed: dict[str, Any], where: str) -> Any:
     changeable = [f.name for _, _, f in leaves(cls) if (f.metadata.get("may_change") if named is True else f.name in named)]
     before = build(cls, recorded, str(file))
     preset = typed.pop("preset", None)
-    if preset is not None and preset != recorded.get("preset") and not (Path(preset).is_file() and file.samefile(preset)):
-        raise UserError(f"{where} --resume {run}: PRESET {preset} would change the run (it has '{recorded.get('preset')}'); leave it out")
+    began = str(recorded.get("preset", ""))
+    if preset is not None and preset != began and not same_place(began, preset) and not (Path(preset).is_file() and file.samefile(preset)):
+        raise UserError(f"{where} --resume {run}: PRESET {preset} would change the run (it has '{began or None}'); leave it out")
     after = build(cls, merge(recorded, typed), where)
     changes: dict[str, Any] = {}
     for path, _, field in leaves(cls):

@@ -213,6 +213,8 @@ class Example:
     """Annotated answers; empty if unanswerable, None if unlabelled."""
     task: str = ""
     """Its task, if several are trained together."""
+    place: str = field(default="", compare=False, repr=False)
+    """File and line, for messages; empty where its labels were checked when it was read."""
 
     @property
     def gold(self) -> Label | list[str] | None:

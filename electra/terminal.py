@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -18,9 +19,15 @@ def is_interactive() -> bool:
     return sys.stderr.isatty()
 
 
+def is_first_rank() -> bool:
+    """Whether this process reports: it is alone, or the first of those that train together (torchrun)."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
 def say(line: str) -> None:
-    """One line on standard error, now."""
-    print(line, file=sys.stderr, flush=True)
+    """One line on standard error, now; by the first rank alone, since all ranks read the same files."""
+    if is_first_rank():
+        print(line, file=sys.stderr, flush=True)
 
 
 def data_size(num_bytes: float) -> str:
@@ -83,7 +90,7 @@ class ProgressDisplay:
             state: in words, such as '3 of 10 trials'.
             now: show it even if something was shown a moment ago.
         """
-        if not (now or self.is_due()):
+        if not (now or self.is_due()) or not is_first_rank():
             return
         self._last = time.monotonic()
         if not self._wants_bar:

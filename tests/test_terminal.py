@@ -12,6 +12,19 @@ from electra.data.sources import CorpusReport
 from electra.terminal import ProgressDisplay, ReadingProgress, counted, data_size, duration
 
 
+@pytest.mark.parametrize(("world", "rank", "shown"), [(None, None, True), ("2", "0", True), ("2", "1", False), ("1", "0", True), (None, "3", True)])
+def test_the_first_rank_alone_reports(
+    world: str | None, rank: str | None, shown: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("WORLD_SIZE", world), ("RANK", rank)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    terminal.say("a line")
+    ProgressDisplay("reading", bar=False).update(0.5, "half", now=True)
+    assert capsys.readouterr().err == ("a line\nreading: half\n" if shown else "")
+
+
 class Clock:
     """`time.monotonic` that moves on command."""
 

@@ -21,6 +21,7 @@ from electra.storage import resolve
 from electra.tasks.conll_files import TagColumns, read_tagged
 from electra.tasks.data_warnings import TAGGED, looks_tagged, reporting
 from electra.tasks.input_spec import recorded_columns
+from electra.tasks.span_files import texts_of_records
 from electra.terminal import counted, say
 
 
@@ -97,7 +98,7 @@ def _answered(text: Text, found: FoundAnswer) -> AnsweredText:
 
 def read_words(settings: PredictSettings, model: Predictor, file: str) -> Iterator[Text]:
     """A file -> texts, or words; a cell may be a list of words."""
-    texts = _words_in_columns(settings, file, model.head.labels)
+    texts = _annotated_texts(settings, file) or _words_in_columns(settings, file, model.head.labels)
     columns = TextColumns(text=settings.text, usual=("text", "words", "tokens"))
     return text_io.read_texts(file, columns, pairs=False, words=True, kind=settings.kind) if texts is None else texts
 
@@ -121,6 +122,14 @@ LABELS = parts.PartsOfTexts(role="classifier", read=read_texts, answer=label_tex
 ANSWERS = parts.PartsOfTexts(role="question-answering", read=read_questions, answer=answer_questions)
 KINDS = {"span": ANSWERS, "tagging": parts.PartsOfTexts(role="token-classification", read=read_words, answer=tag_words)}
 """Head of a model -> what it does with texts; others label them."""
+
+
+def _annotated_texts(settings: PredictSettings, file: str) -> Iterator[Text] | None:
+    """The texts of an annotation tool's export that has no column of texts; None: it is another file."""
+    if file == "-" or isinstance(file, TypedText) or settings.kind or settings.text or table_format(file) in (None, "csv", "tsv"):
+        return None
+    found = texts_of_records(Path(file))
+    return None if found is None else (Text(text, words=words, place=place) for place, text, words in found)
 
 
 def _words_in_columns(settings: PredictSettings, file: str, labels: Sequence[str]) -> Iterator[Text] | None:

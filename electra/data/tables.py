@@ -8,6 +8,7 @@ another number of columns than the header, UTF-16 and archives are refused. Comp
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import math
@@ -35,6 +36,7 @@ UNREADABLE |= dict.fromkeys(
     (".pkl", ".pickle", ".rds", ".dta", ".sav", ".orc", ".avro", ".h5"), "of a kind that is not read; save it as csv or parquet"
 )
 SEPARATORS = (",", ";", "\t", "|")
+BYTE_ORDER_MARK = "\ufeff"
 MISSING = ("nan", "NaN", "NAN", "<NA>")
 """Cells that stand for no value, besides empty ones; None and NA may be the names of classes."""
 LONGEST_LINE = 64 << 20
@@ -245,6 +247,16 @@ def _csv_rows(file: str | Path, wanted: Collection[str]) -> Iterator[tuple[int, 
 def csv_separator(file: str | Path, wanted: Collection[str]) -> str:
     """The separator of a csv file, as `read_rows` finds it."""
     return _header(numbered_lines(file, any_end=True), wanted)[2]
+
+
+def byte_order_mark(file: str | Path) -> str:
+    """The byte order mark at the start of a file, by which Excel knows UTF-8; '' without one.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    with open_bytes(file) as stream:
+        return BYTE_ORDER_MARK if stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else ""
 
 
 def _header(lines: Iterator[tuple[int, str]], wanted: Collection[str]) -> tuple[int, str, str]:

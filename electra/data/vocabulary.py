@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from tokenizers import normalizers, trainers
@@ -44,7 +44,9 @@ MOST_CHUNKS = 500_000
 """Distinct chunks kept before they are split into words."""
 LONGEST_WORD = 100
 """Longest word, in characters, that BERT's rules split into pieces; a longer one is [UNK]."""
-T = TypeVar("T", str, bytes)
+IN_LONG_RUNS = 3
+"""How many times their share of the tokens unknown ones must have of the letters, to be reported by these: of text without spaces (Thai) a
+whole run is one unknown token."""
 
 
 # ---- a new vocabulary ----
@@ -147,18 +149,7 @@ def train_tokenizer(
     strip_accents = _decided_accents(words, lowercase, strip_accents, explain)
     rules = {"lowercase": lowercase, "strip_accents": strip_accents, "split_chinese": split_chinese}
     backend = bert_rules({}, **rules)
-    counts: Counter[str] = Counter()
-    for text in _parts(head, plain):
-        counts.update(backend.normalizer.normalize_str(text))
-    counts.pop(" ", None)
-    if not counts:
-        raise UserError("the corpus holds no text to train a vocabulary on; check the files and --text, or give a larger --sample-bytes")
-
-    def is_word(letter: str) -> bool:
-        return len(backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(f"a{letter}a"))) > 1
-
-    letters = choose_letters(counts, size // 2, is_word)
-    inner = [letter for letter in letters if not is_word(letter)]
+    letters, inner = _alphabet(_parts(head, plain), backend, size // 2)
     # The trainer numbers pieces in the order of a hash map and breaks ties by number. With single letters given beforehand, their numbers
     # are fixed, and the same corpus gives the same vocabulary.
     trainer = trainers.WordPieceTrainer(
@@ -178,6 +169,26 @@ def train_tokenizer(
     for line in unknown.lines(give="give"):
         explain(line)
     return made
+
+
+def _alphabet(texts: Iterable[str], backend: Any, pieces: int) -> tuple[list[str], list[str]]:
+    """Texts and a tokenizer's rules -> the letters of a vocabulary, which take `pieces` pieces at most, and those of them that occur inside words.
+
+    Raises:
+        UserError: no text.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(backend.normalizer.normalize_str(text))
+    counts.pop(" ", None)
+    if not counts:
+        raise UserError("the corpus holds no text to train a vocabulary on; check the files and --text, or give a larger --sample-bytes")
+
+    def is_word(letter: str) -> bool:
+        return len(backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(f"a{letter}a"))) > 1
+
+    letters = choose_letters(counts, pieces, is_word)
+    return letters, [letter for letter in letters if not is_word(letter)]
 
 
 def _parts(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[str]:
@@ -221,9 +232,14 @@ class UnknownWords:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._alone, self._limit = _word_rules(tokenizer)
+        self._letters = _letters_of_pieces(tokenizer)
         self._found: dict[str, list[str]] = {}
         self.tokens = 0
         self.unknown = 0
+        self.letters = 0
+        """Letters and digits of all tokens."""
+        self.unknown_letters = 0
+        """Those of unknown tokens; of much text estimated by the sample."""
         self.words: Counter[str] = Counter()
         """Unknown words as they are written, without the long ones."""
         self.long_words: Counter[str] = Counter()
@@ -236,6 +252,11 @@ class UnknownWords:
         """Fraction of the tokens."""
         return self.unknown / self.tokens if self.tokens else 0.0
 
+    @property
+    def share_of_letters(self) -> float:
+        """Fraction of the letters and digits that unknown tokens stand for."""
+        return self.unknown_letters / self.letters if self.letters else 0.0
+
     def add(self, texts: Sequence[str], ids: Sequence[Sequence[int]] | None = None) -> None:
         """Count texts; `ids`: those of each, if they are known already."""
         if ids is None:
@@ -246,19 +267,25 @@ class UnknownWords:
         counts = [sum(index == self._tokenizer.unk_id for index in row) if self._tokenizer.unk_id in row else 0 for row in ids]
         self.tokens += sum(map(len, ids))
         self.unknown += sum(counts)
-        chosen = self._sample([text for text, count in zip(texts, counts, strict=True) if count])
-        self._examine(self._chunks(self._bounded(encodable(line)) for text in chosen for line in text.split("\n")))
+        self.letters += int(self._letters[np.fromiter(itertools.chain.from_iterable(ids), np.int64)].sum())
+        unknown = [index for index, count in enumerate(counts) if count]
+        chosen = [unknown[index] for index in self._sample([len(texts[index]) for index in unknown])]
+        self._weigh([texts[index] for index in chosen], [ids[index] for index in chosen], sum(counts))
+        self._examine(self._chunks(self._bounded(encodable(line)) for index in chosen for line in texts[index].split("\n")))
 
     def add_lines(self, text: bytes, ids: np.ndarray, lengths: np.ndarray) -> None:
         """Count UTF-8 lines: (N,) the ids of all, (lines,) how many each has; as `Tokenizer.encode_lines`."""
         places = np.flatnonzero(ids == self._tokenizer.unk_id)
         self.tokens += len(ids)
         self.unknown += len(places)
+        self.letters += int(self._letters[ids].sum())
         if len(places):
-            lines = text.split(b"\n")
-            unknown = np.unique(np.searchsorted(np.cumsum(lengths), places, side="right")).tolist()
-            chosen = self._sample([lines[index] for index in unknown])
-            chunks = self._chunks(self._bounded(line.decode("utf-8")) for line in chosen)
+            lines, ends = text.split(b"\n"), np.cumsum(lengths)
+            unknown = np.unique(np.searchsorted(ends, places, side="right")).tolist()
+            chosen = [unknown[index] for index in self._sample([len(lines[index]) for index in unknown])]
+            sample = [lines[index].decode("utf-8") for index in chosen]
+            self._weigh(sample, [ids[ends[index] - lengths[index] : ends[index]] for index in chosen], len(places))
+            chunks = self._chunks(map(self._bounded, sample))
             new = list(chunks)
             found, counts = self._tokenizer.encode_lines("\n".join(new).encode("utf-8"))
             with_unknown = np.bincount(np.repeat(np.arange(len(new)), counts), found == self._tokenizer.unk_id, len(new))
@@ -272,17 +299,21 @@ class UnknownWords:
 
     def add_words(self, counts: Mapping[str, int]) -> None:
         """Count normalized words, see `count_words`."""
-        words = list(counts)
+        words, letters = list(counts), self._letters.tolist()
         for word, ids in zip(words, self._tokenizer.encode(words), strict=True):
             self.tokens += len(ids) * counts[word]
+            self.letters += sum(map(letters.__getitem__, ids)) * counts[word]
             if found := sum(index == self._tokenizer.unk_id for index in ids):
                 self.unknown += found * counts[word]
+                self._weigh([word], [ids], found, counts[word])
                 self._examine(Counter({word: counts[word]}))
 
     def add_record(self, record: Mapping[str, Any]) -> None:
         """Add what another one's `record` holds, or the manifest of a tokenized dataset (old ones have the number alone)."""
         self.tokens += int(record["tokens"] if "tokens" in record else sum(split["tokens"] for split in record["splits"].values()))
         self.unknown += int(record.get("unknown_tokens", 0))
+        self.letters += int(record.get("letters", 0))
+        self.unknown_letters += int(record.get("unknown_letters", 0))
         self.words.update(record.get("unknown_words", {}))
         self.long_words.update(record.get("long_words", {}))
         self.sampled |= bool(record.get("unknown_words_sampled", False))
@@ -292,20 +323,25 @@ class UnknownWords:
         return {
             "tokens": self.tokens,
             "unknown_tokens": self.unknown,
+            "letters": self.letters,
+            "unknown_letters": self.unknown_letters,
             "unknown_words": dict(ranked(self.words)[:most]),
             "unknown_words_sampled": self.sampled,
             "long_words": dict(ranked(self.long_words)[:most]),
         }
 
     def lines(self, *, give: str = "") -> list[str]:
-        """The report: 'unknown tokens: 0.37% (44,826 of 12,112,633)'; above 1% a warning with the five most frequent words, and another
-        case rule if it would know them; words that are too long.
+        """The report: 'unknown tokens: 0.37% (44,826 of 12,112,633)', and their share of the letters where that is much larger; if either is
+        above 1% a warning with the five most frequent words, and another case rule if it would know them; words that are too long.
 
         `give`: what to do with the flags --lowercase and --strip-accents, such as "give"; '': name the keys of tokenizer_config.json instead.
         """
         share = f"{self.share:.2%}" if self.share >= 0.0001 or not self.unknown else f"{self.share:.1g}".replace("e", " x 10^")
         line = f"unknown tokens: {share} ({self.unknown:,} of {self.tokens:,})"
-        many = self.share > MANY_UNKNOWN
+        largest = max(self.share, self.share_of_letters)
+        many = largest > MANY_UNKNOWN
+        if many and largest > IN_LONG_RUNS * self.share:
+            line += f" with {largest:.0%} of the letters"
         prefix = "warning: " if many else ""
         out = [line]
         frequent = ranked(self.words)[:5]
@@ -318,7 +354,7 @@ class UnknownWords:
             out[-1] += "; of text without spaces between words (Thai, Lao, Khmer, Burmese) segment it first, or such runs are lost"
         if many and self._alone and (hint := self._hint([word for word, _ in frequent], give)):
             out.append(hint)
-        elif self.share > MOSTLY_UNKNOWN:
+        elif largest > MOSTLY_UNKNOWN:
             out.append("most of the text is unknown: the vocabulary is not made for it; 'electra vocab' makes one from a corpus")
         return [prefix + line for line in out]
 
@@ -340,14 +376,29 @@ class UnknownWords:
                     return f"the vocabulary has '{known}' but not '{before}': {remedy}"
         return None
 
-    def _sample(self, lines: list[T]) -> list[T]:
-        """About SAMPLED_BYTES of lines, spread evenly."""
-        step = 1 + sum(map(len, lines)) // SAMPLED_BYTES
-        self.sampled |= step > 1 and len(lines) > 1
+    def _sample(self, sizes: Sequence[int]) -> Sequence[int]:
+        """The sizes of lines -> places of about SAMPLED_BYTES of them, spread evenly."""
+        step = 1 + sum(sizes) // SAMPLED_BYTES
+        self.sampled |= step > 1 and len(sizes) > 1
         if step == 1:
-            return lines
-        shift = random.Random(len(lines))  # a fixed step would see one kind of lines only, where kinds take turns
-        return [lines[min(first + shift.randrange(step), len(lines) - 1)] for first in range(0, len(lines), step)]
+            return range(len(sizes))
+        shift = random.Random(len(sizes))  # a fixed step would see one kind of lines only, where kinds take turns
+        return [min(first + shift.randrange(step), len(sizes) - 1) for first in range(0, len(sizes), step)]
+
+    def _weigh(self, texts: Sequence[str], ids: Sequence[Sequence[int] | np.ndarray], unknown: int, count: int = 1) -> None:
+        """Count the letters of unknown tokens: those of the texts without those of their known tokens.
+
+        The texts are a sample of those that hold the `unknown` tokens, and occur `count` times.
+        """
+        seen = missing = 0
+        for text, row in zip(texts, ids, strict=True):
+            found = np.asarray(row)
+            seen += int((found == self._tokenizer.unk_id).sum())
+            # At least none: decomposed, a Hangul syllable has several letters.
+            missing += max(0, letters_in(text) - int(self._letters[found].sum()))
+        estimated = round(missing * unknown / seen) * count if seen else 0
+        self.unknown_letters += estimated
+        self.letters += estimated
 
     def _bounded(self, text: str) -> str:
         """A text, or its beginning where it is long even with its long words shortened."""
@@ -388,6 +439,19 @@ def _word_rules(tokenizer: Tokenizer) -> tuple[bool, int]:
     """Whether text may be split at spaces, and the characters of the longest word that is split into pieces."""
     rules = json.loads(tokenizer.backend.to_str())
     return is_chunk_local(rules), int(rules["model"].get("max_input_chars_per_word") or LONGEST_WORD)
+
+
+@functools.lru_cache(maxsize=4)
+def _letters_of_pieces(tokenizer: Tokenizer) -> np.ndarray:
+    """(V,) letters and digits of each token; none of the unknown one."""
+    letters = np.array([letters_in(piece) for piece in tokenizer.pieces])
+    letters[tokenizer.unk_id] = 0
+    return letters
+
+
+def letters_in(text: str) -> int:
+    """Letters and digits; no marks, which the rules of a tokenizer may strip."""
+    return sum(map(str.isalnum, text))
 
 
 def ranked(counts: Counter[str]) -> list[tuple[str, int]]:

@@ -138,24 +138,25 @@ def recorded_values(settings: FinetuneSettings, input_specs: Mapping[str, Mappin
     return with_absolute_paths(config.to_values(replace(settings, resume=False)) | ({"for_task": own} if own else {}))
 
 
-PLACES = ("data", "train", "dev", "output", "model", "teacher", "unlabelled", "pretraining_data")
+PLACES = ("data", "train", "dev", "output", "model", "teacher", "unlabelled", "pretraining_data", "preset")
 """Settings that may be paths."""
 
 
 def with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values of a run's settings -> the same with absolute paths, so that it can be resumed from another working directory."""
+    return {name: with_absolute_paths(value) if isinstance(value, Mapping) else absolute(name, value) for name, value in values.items()}
 
-    def absolute(name: str, value: Any) -> Any:
-        if isinstance(value, list):
-            return [absolute(name, each) for each in value]
-        prefix = RANDOM if str(value).startswith(RANDOM) else ""
-        place = str(value).removeprefix(prefix)
-        return prefix + os.path.abspath(place) if name == "output" or os.path.exists(place) else value
 
-    return {
-        name: with_absolute_paths(value) if isinstance(value, Mapping) else absolute(name, value) if name in PLACES else value
-        for name, value in values.items()
-    }
+def absolute(name: str, value: Any) -> Any:
+    """The value of a setting -> the same, absolute where it is a path of this machine; of a list each."""
+    if name not in PLACES:
+        return value
+    if isinstance(value, list):
+        return [absolute(name, each) for each in value]
+    prefix = RANDOM if str(value).startswith(RANDOM) else ""
+    place = str(value).removeprefix(prefix)
+    is_path = config.is_settings_file(place, "finetune") if name == "preset" else name == "output" or os.path.exists(place)
+    return prefix + os.path.abspath(place) if is_path else value
 
 
 def check_same_run(output: Path, before: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str] = CHANGE_ON_RESUME) -> None:

@@ -332,7 +332,7 @@ def _hyperparameters(settings: FinetuneSettings) -> str:
     elif loop.budget:
         length = f"{loop.budget:g} s"
     return (
-        f"Started from `{_origin(settings.model)}`. Preset `{settings.preset}`: {length}, "
+        f"Started from `{_origin(settings.model)}`. Preset `{_origin(str(settings.preset))}`: {length}, "
         f"batches of {loop.total_batch_size or loop.batch_size * loop.accumulation}, peak learning rate {optimizer.learning_rate:g}, "
         f"layer-wise decay {optimizer.layerwise_lr_decay:g}, warm-up {optimizer.warmup_fraction:g} of the steps, "
         f"weight decay {optimizer.weight_decay:g}, dropout {settings.dropout:g}, at most {settings.max_length} tokens. "
@@ -360,7 +360,7 @@ def _places(settings: FinetuneSettings) -> str:
 
 
 def _origin(model: str) -> str:
-    """A hub name, or the last two names of a local path: the rest of it means nothing on another machine."""
+    """The name of a model or preset as it is, or the last two names of a local path: the rest of it means nothing on another machine."""
     prefix, path = ("random:", model.removeprefix("random:")) if model.startswith("random:") else ("", model)
     return prefix + "/".join(Path(path).parts[-2:]) if Path(path).exists() else model
 

@@ -73,7 +73,7 @@ def draw(results: Mapping[str, Any], output: Path) -> None:
     if results["average"] is not None:
         axes.axhline(len(rows) - 1.5, color="#999999", linewidth=0.8)
     axes.set_xlabel("dev score x 100", fontsize=9)
-    axes.set_title(f"{results['suite']} from {'/'.join(Path(results['model']).parts[-2:])}", fontsize=10)
+    axes.set_title(f"{results['suite']} from {_short(results['model'])}", fontsize=10)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25, linewidth=0.6, axis="x")
     axes.spines[["top", "right"]].set_visible(False)
@@ -93,13 +93,18 @@ def _rows(results: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], list
     rows: list[tuple[str, Mapping[str, Any], list[float]]] = []
     for task, row in results["tasks"].items():
         for point in row.get("points", [row]):
-            searched = ", ".join(f"{name}={value}" for name, value in point["hyper_parameters"].items())
+            searched = ", ".join(f"{name}={_short(value)}" for name, value in point["hyper_parameters"].items())
             chosen = " *" if len(row.get("points", [])) > 1 and point["hyper_parameters"] == row["hyper_parameters"] else ""
             baselines = [scores[point["counted_metric"]] for scores in row.get("baselines", {}).values()]
             rows.append((f"{task} ({point['counted_metric']})" + (f"\n{searched}{chosen}" if searched else ""), point["score"], baselines))
     if results["average"] is not None:
         rows.append(("average", results["average"], []))
     return rows
+
+
+def _short(value: str) -> str:
+    """A value, of a path its last two names: there is no place for more."""
+    return "/".join(Path(value).parts[-2:])
 
 
 # ---- scores ----

@@ -136,24 +136,13 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
     few_shot.check(settings, heads)
     for head in heads.values():
         check_class_weights(settings.class_weights, head)
-    start = load_checkpoint(settings.model.removeprefix(RANDOM), "encoder")
-    tokenizer = load_tokenizer(start.path)
-    if tokenizer.vocab_size > start.config.vocab_size:
-        sizes = f"its tokenizer has {tokenizer.vocab_size} tokens, its model {start.config.vocab_size}"
-        raise UserError(f"{start.path}: {sizes}; give a checkpoint whose tokenizer and model are of one run")
-    own = {name: fit_length(resolve(settings, name, start.config.hidden_size), settings, start.config.max_position_embeddings) for name in names}
-    whole = own[names[0]]
-    if len(names) > 1:
-        whole = fit_length(resolve(settings, settings.task, start.config.hidden_size), settings, start.config.max_position_embeddings)
-    own = {name: retrieval.with_length(values, settings, start) for name, values in own.items()}
-    whole = with_heads(retrieval.with_length(whole, settings, start), settings, heads)
-    few_shot.check(whole, heads)
-    check_layers(whole.freeze_layers, start.config.num_hidden_layers)
+    start, tokenizer = open_start(settings.model)
+    whole, own = resolve_tasks(settings, heads, start)
     if settings.task in retrieval.FITTING:
         whole = retrieval.resolve(whole, *read[settings.task][1:], start)
     specs = {name: {key: getattr(own[name], key) for key in ("max_length", *input_spec.OPTIONS)} for name in names}
     recorded = recorded_values(whole, specs)
-    hashes = {name: {"train": examples_hash(training), "dev": examples_hash(dev)} for name, (_, training, dev) in read.items()}
+    hashes = {name: data_hashes(training, dev) for name, (_, training, dev) in read.items()}
     if (path := settings.output / "config.toml").exists():
         known = check_same_data(settings.output, hashes)
         check_same_run(settings.output, config.read_toml(path), recorded, CHANGE_ON_RESUME - (set() if known else {"data", "train", "dev"}))
@@ -172,24 +161,62 @@ def read_inputs(settings: FinetuneSettings) -> FinetuneInputs:
         check_segments((*tasks[name].train, *tasks[name].dev), start.config.type_vocab_size)
         if heads[name].kind == "span" and chosen.head == "original":
             question_answering.check_segments(tokenizer, settings.model)
-        if name == "rerank":
-            warnings.append(retrieval.describe(chosen, training))
         if name == "embed":
             start = retrieval.with_layers(start, chosen, tasks[name].dev, dev, heads[name])
-            warnings.append(retrieval.describe(chosen, training))
-        else:
-            warnings.append(data_warnings.start_line(settings.model, start.hf_config, task, heads[name], chosen.head))
-        warnings += scheme_lines(task, heads[name])
-        warnings += retrieval.cut_lines(tasks[name].train, chosen.max_length) if name in retrieval.FITTING else []
-        if weights := tasks[name].class_weights:
-            shown = ", ".join(f"{label} {weight:.4g}" for label, weight in zip(heads[name].labels[:20], weights, strict=False))
-            warnings.append(f"{name}: class weights: {shown}{', ...' if len(weights) > 20 else ''}")
+        warnings += start_lines(tasks[name], training, start)
         warnings += [f"{name}: not calibrated, since its answers are no classes of texts"] if whole.calibrate > calibrate else []
         found = data_warnings.data_lines(training, dev, heads[name], settings.pretraining_data)
         found += data_warnings.unknown_lines({"training set": training, "dev set": dev}, tokenizer)
         found += few_shot.lines(name, training, heads[name], whole.few_shot) if whole.few_shot else []
         warnings += found if len(names) == 1 else [at_start(f"{name}: ", line) for line in found]
     return FinetuneInputs(settings=whole, recorded=recorded, start=start, tokenizer=tokenizer, tasks=tasks, hashes=hashes, warnings=warnings)
+
+
+def open_start(model: str) -> tuple[Checkpoint, Tokenizer]:
+    """--model -> the checkpoint that a run starts from, and its tokenizer.
+
+    Raises:
+        UserError: they cannot be read, or are not of one model.
+    """
+    start = load_checkpoint(model.removeprefix(RANDOM), "encoder")
+    tokenizer = load_tokenizer(start.path)
+    if tokenizer.vocab_size > start.config.vocab_size:
+        sizes = f"its tokenizer has {tokenizer.vocab_size} tokens, its model {start.config.vocab_size}"
+        raise UserError(f"{start.path}: {sizes}; give a checkpoint whose tokenizer and model are of one run")
+    return start, tokenizer
+
+
+def resolve_tasks(settings: FinetuneSettings, heads: Mapping[str, Head], start: Checkpoint) -> tuple[FinetuneSettings, dict[str, FinetuneSettings]]:
+    """Settings as given -> those of the run, and of each of its tasks, which has its own input spec.
+
+    Raises:
+        UserError: settings that fit neither the model nor the tasks' heads.
+    """
+
+    def resolved(name: str) -> FinetuneSettings:
+        fitting = fit_length(resolve(settings, name, start.config.hidden_size), settings, start.config.max_position_embeddings)
+        return retrieval.with_length(fitting, settings, start)
+
+    own = {name: resolved(name) for name in heads}
+    whole = resolved(settings.task) if len(own) > 1 else next(iter(own.values()))
+    whole = with_heads(whole, settings, heads)
+    few_shot.check(whole, heads)
+    check_layers(whole.freeze_layers, start.config.num_hidden_layers)
+    return whole, own
+
+
+def start_lines(data: TaskData, training: Sequence[Example], start: Checkpoint) -> list[str]:
+    """What a task is trained from, on and with: the encoder and the new head, or the loss; the tags' scheme; texts that are cut; class weights."""
+    task, head, chosen = data.task, data.head, data.settings
+    lines = [retrieval.describe(chosen, training)] if task.name in retrieval.FITTING else []
+    if task.name != "embed":
+        lines.append(data_warnings.start_line(chosen.model, start.hf_config, task, head, chosen.head))
+    lines += scheme_lines(task, head)
+    lines += retrieval.cut_lines(data.train, chosen.max_length) if task.name in retrieval.FITTING else []
+    if weights := data.class_weights:
+        shown = ", ".join(f"{label} {weight:.4g}" for label, weight in zip(head.labels[:20], weights, strict=False))
+        lines.append(f"{task.name}: class weights: {shown}{', ...' if len(weights) > 20 else ''}")
+    return lines
 
 
 def with_chosen_metric(task: Task, metric: str | None, head: Head, dev: Sequence[Example]) -> Task:
@@ -215,6 +242,11 @@ def examples_hash(examples: Sequence[Example]) -> str:
     for e in examples:
         found.update(repr((e.id, e.text, e.text_pair, e.negatives, e.scores, e.label, e.words, e.answers)).encode("utf-8", "surrogatepass"))
     return found.hexdigest()
+
+
+def data_hashes(training: Sequence[Example], dev: Sequence[Example]) -> dict[str, str]:
+    """Split -> the hash of its examples, as a run records them."""
+    return {"train": examples_hash(training), "dev": examples_hash(dev)}
 
 
 def check_same_data(run: Path, hashes: Mapping[str, Mapping[str, str]]) -> bool:

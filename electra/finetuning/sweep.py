@@ -30,7 +30,7 @@ from electra.command_runner import SIGNALLED, CommandRunner, Ended, Step, Stoppe
 from electra.errors import UserError, did_you_mean, require
 from electra.finetuning import results_table
 from electra.finetuning.baselines import baseline_scores
-from electra.finetuning.hyperparameters import CALIBRATED, DATA_FILE, check_same_run, head_form, with_absolute_paths
+from electra.finetuning.hyperparameters import CALIBRATED, DATA_FILE, absolute, check_same_run, head_form, with_absolute_paths
 from electra.finetuning.results import FinetuneResult
 from electra.finetuning.results_table import Point, SweepStep
 from electra.settings import FinetuneSettings, SuiteSettings
@@ -41,7 +41,7 @@ from electra.tasks.clue import has_folds
 from electra.tasks.custom import resolve_metric
 from electra.tasks.hub_datasets import is_hub_name
 from electra.tasks.question_answering import PREDICTION_FILES
-from electra.tasks.registry import COMPARED, choose_task, find_files, find_task, read_splits, suites
+from electra.tasks.registry import COMPARED, choose_task, find_files, find_task, read_splits, read_task, suites
 from electra.tasks.text_tasks import choose_examples
 from electra.terminal import say
 
@@ -70,18 +70,12 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
     if not settings.resume:
         atomic.fresh_output(settings.output, remedy="add --resume to continue it, or choose another --output")
     require("torch", "train")
-    from electra.finetuning import setup
-
     found, missing = find_tasks(settings)
-    hashes: Mapping[str, Mapping[str, str]] = {}
-    search = with_methods(settings, settings.suite.search or recorded_search(settings))
+    search = with_methods(settings, find_search(settings))
     trials = plan(settings, found, read_search(search))
     suite, left = settings.suite, sum(not trial.done for trial in trials)
     places = find_places(left, workers=suite.workers, threads=settings.loop.threads, device=settings.loop.device, ray=suite.engine == "ray")
-    if left and settings.task not in suites():
-        # A suite reports a task that cannot be read and continues with the others; here nothing would be left to do.
-        hashes = setup.read_inputs(from_command_line(FinetuneSettings, trials[0].argv[1:], "electra finetune")).hashes
-        setup.check_same_data(settings.output, hashes)
+    hashes = check_data(settings, trials) if left else {}
     write_config(settings, search, same_data=check_one_data(trials))
     if hashes:
         atomic.write_text(settings.output / DATA_FILE, json.dumps(hashes, indent=1) + "\n")
@@ -120,10 +114,21 @@ def run(settings: FinetuneSettings) -> FinetuneResult:
     return FinetuneResult(output=settings.output, best=best, scores=results, seeds=(), failed=failed)
 
 
-def recorded_search(settings: FinetuneSettings) -> tuple[str, ...]:
-    """The search of the run being resumed, which need not be repeated."""
+def find_search(settings: FinetuneSettings) -> tuple[str, ...]:
+    """The search, which need not be repeated to resume its run, with absolute paths: its points are the same from another working directory.
+
+    Values that the run has recorded stay: earlier versions named the folders of trials by paths as they were given.
+    """
     path = settings.output / "config.toml"
-    return tuple(config.read_toml(path).get("suite", {}).get("search", ())) if settings.resume and path.exists() else ()
+    recorded = tuple(config.read_toml(path).get("suite", {}).get("search", ())) if settings.resume and path.exists() else ()
+    known = {(name, value) for name, _, values in (item.partition("=") for item in recorded) for value in values.split(",")}
+
+    def absolute_item(item: str) -> str:
+        name, equals, values = item.partition("=")
+        setting = name.replace("-", "_")
+        return name + equals + ",".join(value if (name, value) in known else absolute(setting, value) for value in values.split(","))
+
+    return tuple(map(absolute_item, settings.suite.search or recorded))
 
 
 METHODS = "few-shot-method"
@@ -152,6 +157,33 @@ def check_one_data(trials: Sequence[SweepStep]) -> bool:
             if atomic.read_json(file, dict) != hashes:
                 raise UserError(f"{trial.folder} began with other examples of {trial.task} than {folder}; choose another --output")
     return all((trial.folder / DATA_FILE).exists() for trial in begun)
+
+
+def check_data(settings: FinetuneSettings, trials: Sequence[SweepStep]) -> Mapping[str, Mapping[str, str]]:
+    """Check, before anything is trained, that the files hold the examples that a resumed run began with -> hashes of the only task's; of a suite {}.
+
+    Raises:
+        UserError: they hold others, or the only task cannot be trained.
+    """
+    from electra.finetuning import setup
+
+    if settings.task not in suites():
+        hashes = setup.read_inputs(from_command_line(FinetuneSettings, trials[0].argv[1:], "electra finetune")).hashes
+        setup.check_same_data(settings.output, hashes)
+        return hashes
+    checked = set[bytes]()
+    for trial in trials:
+        # One hash of each: most points of a search read a task's files alike.
+        if not (file := trial.folder / DATA_FILE).exists() or (before := file.read_bytes()) in checked:
+            continue
+        checked.add(before)
+        alone = from_command_line(FinetuneSettings, trial.argv[1:], "electra finetune")
+        try:
+            _, training, dev = read_task(trial.task, alone)
+        except UserError:
+            continue  # its trials are reported as failed, and the other tasks run
+        setup.check_same_data(trial.folder, {trial.task: setup.data_hashes(training, dev)})
+    return {}
 
 
 def write_config(settings: FinetuneSettings, search: Sequence[str], *, same_data: bool) -> None:

@@ -224,7 +224,7 @@ def _parts(settings: Settings, command: PartsOfTexts, model: Predictor, files: S
             for index, (texts, size, digest) in enumerate(_cut(_texts(settings, command, model, source, path), settings.part_rows)):
                 if table is None:
                     table = _table(settings, command, str(path), texts[0])
-                about = json.dumps([table.format, table.separator, str(table.schema), list(table.first.row), table.first.column])
+                about = json.dumps([table.format, table.separator, table.mark, str(table.schema), list(table.first.row), table.first.column])
                 digest.update(about.encode())
                 name = f"{number:05}-{index:05}.{table.format}"
                 place = str(source.path or source.name)

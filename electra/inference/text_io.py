@@ -323,7 +323,7 @@ def write_answers(answers: Iterator[AnsweredText], settings: OutputSettings, fil
     table = table_of(chosen or "jsonl", file, first.text, like_input=settings.format == "input")
     answers = itertools.chain([first], answers)
     if settings.output is None:
-        for line in table_lines(joined(answers, renamed, nested=table.nested), table.format, table.separator):
+        for line in table_lines(joined(answers, renamed, nested=table.nested), table):
             sys.stdout.write(line)
         return
     with atomic.atomic_file(settings.output) as temporary:
@@ -339,6 +339,8 @@ class Table:
     """One of WRITTEN; of vectors also 'npy'."""
     separator: str = ","
     """Of csv and tsv."""
+    mark: str = ""
+    """Before the first line of csv and tsv: a byte order mark where the input has one."""
     schema: Any = None
     """The schema of a parquet or arrow file that was read, whose types and metadata are kept in parquet."""
     first: Text = Text("")
@@ -351,12 +353,17 @@ class Table:
 
 
 def table_of(kind: str, file: str, first: Text, *, like_input: bool) -> Table:
-    """The format to write, the input file and its first text -> the table; `like_input`: csv has the separator of the input."""
+    """The format to write, the input file and its first text -> the table.
+
+    `like_input`: csv has the separator of the input, csv and tsv its byte order mark.
+    """
     typed = isinstance(file, TypedText) or file == "-"
     separator = "\t" if kind == "tsv" else ","
     if kind == "csv" and like_input and file != "-":
         separator = tables.csv_separator(file, [first.column])
-    return Table(format=kind, separator=separator, schema=tables.arrow_schema(file) if kind == "parquet" and not typed else None, first=first)
+    mark = tables.byte_order_mark(file) if kind in ("csv", "tsv") and like_input and file != "-" else ""
+    schema = tables.arrow_schema(file) if kind == "parquet" and not typed else None
+    return Table(format=kind, separator=separator, mark=mark, schema=schema, first=first)
 
 
 def write_table(path: Path, answers: Iterable[AnsweredText], table: Table) -> int:
@@ -372,7 +379,7 @@ def write_table(path: Path, answers: Iterable[AnsweredText], table: Table) -> in
         _write_parquet(path, counted, table.schema)
     else:
         with path.open("w", encoding="utf-8", newline="") as stream:
-            stream.writelines(table_lines(counted, table.format, table.separator))
+            stream.writelines(table_lines(counted, table))
     return next(number)
 
 
@@ -410,16 +417,16 @@ def joined(answers: Iterable[AnsweredText], renamed: Renamed, *, nested: bool, f
         say(f"the table has columns of the answers' names: the {renamed} are {', '.join(shown)}")
 
 
-def table_lines(rows: Iterable[Mapping[str, Any]], kind: str, separator: str = ",") -> Iterator[str]:
+def table_lines(rows: Iterable[Mapping[str, Any]], table: Table) -> Iterator[str]:
     """Rows -> the lines of a csv, tsv, jsonl or json file (one list).
 
     Raises:
         UserError: of csv and tsv, a row with a column that the first one does not have.
     """
-    if kind in ("csv", "tsv"):
-        yield from _separated(rows, separator)
+    if table.format in ("csv", "tsv"):
+        yield from _separated(rows, table.separator, table.mark)
         return
-    if kind == "jsonl":
+    if table.format == "jsonl":
         yield from (_as_json(row) + "\n" for row in rows)
         return
     before = "["
@@ -438,12 +445,12 @@ def _as_json(row: Mapping[str, Any]) -> str:
 _QUOTED = {separator: re.compile(f'[{separator}"\r\n]|^\\s+$') for separator in tables.SEPARATORS}
 
 
-def _separated(rows: Iterable[Mapping[str, Any]], separator: str) -> Iterator[str]:
+def _separated(rows: Iterable[Mapping[str, Any]], separator: str, mark: str) -> Iterator[str]:
     header: list[str] = []
     for row in rows:
         if not header:
             header = list(row)
-            yield _csv_line(header, separator)
+            yield mark + _csv_line(header, separator)
         if more := row.keys() - set(header):
             raise UserError(f"a row has the column '{min(more)}', which the first row does not have; write jsonl, whose rows may differ")
         yield _csv_line([_as_cell(row.get(name)) for name in header], separator)
@@ -502,7 +509,7 @@ def model_and_texts(command: str, role: str, model: str, file: str, column: str 
     """The arguments of a command, '' where there is none -> source of the model, and file name, '-' or `TypedText` text.
 
     Args:
-        command: 'predict' or 'detect', for messages.
+        command: 'predict', 'detect' or 'embed', for messages.
         role: what the model must do; the bundled one for it is used where none is named.
         model: the first argument.
         file: the second argument.

@@ -149,7 +149,7 @@ def train_phase(
     from electra.model.model_card import pretraining_card
     from electra.pretraining.evaluate import held_out, open_probe, record, spec_of_run
     from electra.pretraining.setup import build, open_corpus, open_stream
-    from electra.train import checkpoint, evaluation, loop, timing
+    from electra.train import checkpoint, evaluation, loop
     from electra.train.run_log import Phase
 
     corpus = open_corpus(settings)
@@ -179,12 +179,8 @@ def train_phase(
         extra = input_spec.record(None, length) | record(settings, objective)
         pretraining_models.save(objective, folder, tokenizer=corpus.tokenizer_path, card=card, extra=extra, max_length=length)
 
-    if ranks.world_size == 1:  # an objective may exchange vectors with the other ranks
-        few = min(4, settings.loop.batch_size)
-        batch = next(open_stream(settings, corpus, few, ranks))
-        if warning := timing.memory_warning(timing.memory_needed(objective, batch, few, settings.loop, ranks), ranks):
-            log.message(warning)
-
+    if warning := memory_warning(settings, corpus, objective, ranks):
+        log.message(warning)
     run = loop.Run(
         objective=objective,
         stream=open_stream(settings, corpus, settings.loop.batch_size, ranks),
@@ -198,6 +194,21 @@ def train_phase(
         ranks=ranks,
     )
     return run.train(resume_from), metrics
+
+
+def memory_warning(settings: PretrainSettings, corpus: Corpus, objective: PretrainingObjective, ranks: Ranks) -> str:
+    """A line where a few examples show that a batch needs more memory than there is, else ''.
+
+    Not of several ranks: an objective may exchange vectors with the others.
+    """
+    from electra.pretraining.setup import open_stream
+    from electra.train import timing
+
+    if ranks.world_size > 1:
+        return ""
+    few = min(4, settings.loop.batch_size)
+    batch = next(open_stream(settings, corpus, few, ranks))
+    return timing.memory_warning(timing.memory_needed(objective, batch, few, settings.loop, ranks), ranks) or ""
 
 
 def with_the_runs_batch(settings: PretrainSettings, ranks: Ranks, folder: Path) -> tuple[PretrainSettings, Path | None]:

@@ -352,7 +352,15 @@ def check_data(settings: PretrainSettings) -> list[str]:
             raise UserError(
                 f"--data {' '.join(settings.data.data)}: not the data that {settings.output} was started with; give a copy of the same folders"
             )
-    elif settings.teacher is not None:
+    else:
+        check_weights(settings, tokenizer)
+        check_learns(settings)
+    return [] if settings.resume else check_unknown(shards)
+
+
+def check_weights(settings: PretrainSettings, tokenizer: Tokenizer) -> None:
+    """Refuse weights that a new run starts or learns from (--teacher, --init) which do not fit the data's vocabulary."""
+    if settings.teacher is not None:
         check_start(settings.teacher, resolve.resolve(settings.teacher), tokenizer, flag="--teacher")
         rows = pretraining_models.read_teacher(settings.teacher).config.vocab_size
         if rows < tokenizer.vocab_size:
@@ -381,9 +389,6 @@ def check_data(settings: PretrainSettings) -> list[str]:
                 f"--init {settings.init}: its table has {rows:,} rows, the data's vocabulary {tokenizer.vocab_size:,} tokens; "
                 "prepare the data with the checkpoint's vocabulary"
             )
-    if not settings.resume:
-        check_learns(settings)
-    return [] if settings.resume else check_unknown(shards)
 
 
 def start_folder(source: str) -> Path:

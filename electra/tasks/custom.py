@@ -157,7 +157,8 @@ def read_examples(path: Path, columns: Columns, split: str) -> Iterator[Example]
         zeros_and_ones = zeros_and_ones and labelled and _is_multi_hot(items_of(cell(row, columns.label, place, "--label")))
         if decimal_comma and labelled:
             forms.update(mark for mark in ".," if mark in str(cell(row, columns.label, place, "--label")))
-        yield Example(id=f"{split}-{found}", text=texts[0], text_pair=texts[1] if len(texts) > 1 else None, label=label)
+        second = texts[1] if len(texts) > 1 else None
+        yield Example(id=f"{split}-{found}", text=texts[0], text_pair=second, label=label, place=place if labelled else "")
         found += 1
     if not found:
         raise UserError(f"{path} has no examples below its header; give a file with some")

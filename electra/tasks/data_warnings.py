@@ -18,7 +18,8 @@ from electra.data.vocabulary import UnknownWords, at_start
 from electra.errors import UserError, parse_json
 from electra.storage import atomic
 from electra.storage.resolve import architecture_in
-from electra.tasks.conll_files import TAG_FIELDS, WORD_FIELDS, TagColumns, read_tagged
+from electra.tasks.conll_files import TAG_FIELDS, WORD_FIELDS, TagColumns, read_tagged, span_form
+from electra.tasks.span_files import TEXT_FIELD
 from electra.tasks.squad_files import read_mrqa, read_squad
 from electra.tasks.tag_schemes import find_scheme, split_tag
 from electra.terminal import say
@@ -199,9 +200,12 @@ def describe_file(path: Path) -> Description | None:
     kind = table_format(path)
     if kind is None:
         return None
-    if kind == "jsonl" and next((line for _, line in numbered_lines(path)), "").startswith("["):
+    first_line = next((line for _, line in numbered_lines(path)), "") if kind == "jsonl" else ""
+    if first_line.startswith("[") and not first_line.startswith('["'):
         widths = Counter(line.count(",") + 1 for _, line in numbered_lines(path))
         return {"kind": "vectors", "path": str(path), "size_bytes": path.stat().st_size, "vectors": widths.total(), "width": max(widths)}
+    if kind not in ("csv", "tsv") and (form := span_form(path, TagColumns())) not in (None, TEXT_FIELD):
+        return describe_tags(path, form)
     first = next((row for _, row in read_rows(path, class_names=False)), {})
     lists = [any(isinstance(first.get(name), list) for name in names) for names in (WORD_FIELDS, TAG_FIELDS)]
     if kind in ("jsonl", "parquet", "arrow") and all(lists):
@@ -249,14 +253,15 @@ def looks_tagged(path: Path) -> bool:
     return one and len(fields) >= 5 and few and not any(" " in row[0] for row in fields)
 
 
-def describe_tags(path: Path) -> Description:
-    """Sentences, words, tags and their scheme in a file of tagged words."""
+def describe_tags(path: Path, form: str | None = None) -> Description:
+    """Sentences, words, tags and their scheme in a file of tagged words, or of texts with marked spans, whose form is then named."""
     examples = read_tagged(path, TagColumns(), "dev")
     rows = [example.label if isinstance(example.label, tuple) else () for example in examples]
     tags = Counter(tag for row in rows for tag in row)
     counts = {"sentences": len(examples), "words": sum(map(len, rows)), "scheme": find_scheme(rows)}
     types = sorted({split_tag(tag)[1] for tag in tags if split_tag(tag)[0] != "O"}) if counts["scheme"] != "plain" else []
-    return {"kind": "tagged words", "path": str(path), **counts, **({"types": types} if types else {}), "tags": dict(tags.most_common())}
+    named = {"form": form} if form else {}
+    return {"kind": "tagged words", "path": str(path), **named, **counts, **({"types": types} if types else {}), "tags": dict(tags.most_common())}
 
 
 def _describe_json(path: Path) -> Description | None:
@@ -265,6 +270,8 @@ def _describe_json(path: Path) -> Description | None:
         content = parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return None
+    if isinstance(content, list) and (form := span_form(path, TagColumns())) not in (None, TEXT_FIELD):
+        return describe_tags(path, form)
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
         return describe_table(path, "json")
     if not isinstance(content, dict) or not content:

@@ -24,7 +24,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from electra.contracts import Example, Features, Head, Prediction, Task, TaskTok
 from electra.data.tables import Row, cell, column_in, is_missing, numbered_lines, read_rows, string_cell, table_format, text_cell
 from electra.errors import UserError, parse_json
 from electra.tasks import metrics
-from electra.tasks.custom import items_of, split_file
+from electra.tasks.custom import items_of, label_name, split_file
 from electra.tasks.text_tasks import fit, number
 from electra.terminal import say
 
@@ -59,6 +59,11 @@ _ID = re.compile(r"_*(?:.*[_ -])?(?:id|ids|idx|index|guid|uuid|pid|qid|docid)\d*
 CHECKED_ROWS = 20
 LONGEST_NAME, MOST_WORDS = 60, 4
 """Of a column; a longer one is a text, in a file without a line of names."""
+NLI = {"entailment": "0", "neutral": "1", "contradiction": "2"}
+"""Classes of natural language inference, and their numbers in SNLI, MNLI and sentence-transformers' all-nli (there for a SoftmaxLoss)."""
+NLI_REMEDY = "of NLI give the similarities 1, 0.5 and 0 as a column 'score' in its place, or columns anchor, positive, negative"
+NLI_COLUMNS = {("premise", "hypothesis"): frozenset("012"), ("sentence1", "sentence2"): frozenset("2")}
+"""Columns of NLI data -> labels of which one shows that all are classes: sentence1 and sentence2 with 0 and 1 alone may be paraphrases."""
 CUTOFF = 10
 BLOCK = 256
 """Texts whose similarities to all others are held at once."""
@@ -191,7 +196,9 @@ def read_examples(path: Path, columns: SimilarityColumns, split: str) -> Iterato
         if len(texts) > 2 and label is not None:
             example = dataclasses.replace(example, scores=_scores(label, len(texts) - 2, place))
         elif len(texts) == 2 and label is not None:
-            example = dataclasses.replace(example, label=number(_one(label, place), place, "give the similarity of the two texts as a number"))
+            value = _one(label, place)
+            remedy = NLI_REMEDY if value in NLI else "give the similarity of the two texts as a number"
+            example = dataclasses.replace(example, label=number(value, place, remedy))
         elif label is not None:
             example = dataclasses.replace(example, label=_one(label, place))
         yield example
@@ -238,9 +245,26 @@ def _rows(path: Path, columns: SimilarityColumns, split: str) -> Iterator[tuple[
         roles = [f"first text '{texts[0]}'", *([f"similar '{texts[1]}'"] if texts[1:] else [])]
         roles += ([f"negatives '{', '.join(texts[2:])}'"] if texts[2:] else []) + ([f"label '{label}'"] if label else [])
         say(f"{path.name}: columns: {', '.join(roles)}")
+    values = set[str]()
     for line, row in itertools.chain(first, rows):
         place = f"{path}, line {line}"
+        if label is not None and len(values) <= len(NLI) + 1:
+            values.add(label_name(row.get(label)))
         yield from ((place, *found) for found in _of_row(row, texts, label, place, are_relevances))
+    _check_no_classes(path, texts, label, values)
+
+
+def _check_no_classes(path: Path, texts: Sequence[str], label: str | None, values: Collection[str]) -> None:
+    """Check that the labels of pairs are no classes of NLI, which would be learned as similarities, contradiction as the largest.
+
+    Raises:
+        UserError: by the names of the columns and all values of the label they may be.
+    """
+    shown_by = next((found for names, found in NLI_COLUMNS.items() if names == tuple(map(str.lower, texts))), frozenset())
+    if label in LABELS[:2] and shown_by & set(values) and set(values) <= {"-1", *NLI.values()}:
+        classes = ", ".join(f"{index} {name}" for name, index in NLI.items())
+        found = f"column '{label}' holds {', '.join(sorted(values))} alone, which may be classes ({classes}), not similarities"
+        raise UserError(f"{path}: {found}; {NLI_REMEDY}; similarities of any size: name their column 'score'")
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:

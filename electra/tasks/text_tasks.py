@@ -133,12 +133,13 @@ def target(example: Example, head: Head) -> int | float | tuple[float, ...] | No
     """
     if example.label is None:
         return None
+    place = example.place or f"example {example.id}"
     if head.kind == "regression":
-        return (number(str(example.label), f"example {example.id}") - head.offset) / head.scale
+        return (number(str(example.label), place) - head.offset) / head.scale
     names = example.label if isinstance(example.label, tuple) else (str(example.label),)
     if unknown := [name for name in names if name not in head.labels]:
         known = f"known: {', '.join(head.labels[:20])}"
-        raise UserError(f"example {example.id}: unknown label '{unknown[0]}', which no training example has; {known}: correct or remove the row")
+        raise UserError(f"{place}: unknown label '{unknown[0]}', which no training example has; {known}: correct or remove the row")
     if head.kind == "multilabel":
         return tuple(float(name in names) for name in head.labels)
     return head.labels.index(names[0])

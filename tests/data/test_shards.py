@@ -189,7 +189,7 @@ def test_unknown_words_are_reported_and_recorded(tokenizer: Tokenizer, tmp_path:
     assert (manifest["unknown_tokens"], manifest["unknown_words"], manifest["unknown_words_sampled"]) == (5, {"中": 3, "漢": 1}, False)
     assert manifest["long_words"] == {"x" * 24 + "... (150 characters)": 1}
     found = capsys.readouterr().err.splitlines()
-    assert found[-2] == "warning: unknown tokens: 7.69% (5 of 65); the most frequent unknown words: '中' (3), '漢' (1)"
+    assert found[-2] == "warning: unknown tokens: 7.69% (5 of 65) with 42% of the letters; the most frequent unknown words: '中' (3), '漢' (1)"
     assert found[-1].startswith("warning: unknown words of more than 100 characters: 1 ('xxx")
 
 

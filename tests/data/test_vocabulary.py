@@ -54,6 +54,41 @@ def test_unknown_tokens_are_counted_and_the_five_most_frequent_words_listed() ->
     assert unknown_words(["the " * 200_000 + "xx"]).lines() == ["unknown tokens: 5 x 10^-06 (1 of 200,001)"]
 
 
+THAI = "\u0e01\u0e34\u0e19\u0e02\u0e49\u0e32\u0e27"
+"""'kin khao', to eat: five letters and two marks."""
+
+
+@pytest.mark.parametrize("runs", [1, 20])
+def test_runs_without_spaces_count_by_their_letters(runs: int) -> None:
+    """Of 2,000 words and 1,500 letters of Thai: 7,000 letters of known tokens."""
+    texts = ["the chef " * 1000 + " ".join([THAI * (300 // runs)] * runs)]
+    found = unknown_words(texts)
+    assert (found.unknown, found.unknown_letters, found.letters) == (runs, 1500, 8500)
+    line = f"warning: unknown tokens: {runs / (2000 + runs):.2%} ({runs} of {2000 + runs:,}) with 18% of the letters"
+    assert found.lines()[0].startswith(line + ("; the most frequent unknown words: " if runs > 1 else ""))
+    most = unknown_words(["the chef " + THAI * 300])
+    assert most.lines()[0] == "warning: unknown tokens: 33.33% (1 of 3)" and "most of the text is unknown" in most.lines()[-1]
+
+
+def test_letters_of_unknown_tokens_are_estimated_from_a_sample() -> None:
+    lines = [f"the chef {THAI * 12 if index % 5 == 0 else 'chefs'} " for index in range(4000)]
+    text = "\n".join(lines).encode()
+    tokenizer = bert(["the", "chef", "##s"])
+    found = UnknownWords(tokenizer)
+    found.add_lines(text, *tokenizer.encode_lines(text))
+    assert found.sampled and (found.unknown, found.unknown_letters) == (800, 800 * 60)
+    assert found.letters == 4000 * 7 + 3200 * 5 + 800 * 60
+    again = UnknownWords(tokenizer)
+    again.add_record(found.record())
+    assert again.share_of_letters == found.share_of_letters
+
+
+def test_letters_of_other_normal_forms_are_no_unknown_ones() -> None:
+    """Hangul is decomposed and accents are stripped before the pieces."""
+    found = unknown_words(["caf\u00e9 cafe\u0301 " * 50 + "\ud55c"])
+    assert (found.unknown, found.letters, found.unknown_letters) == (1, 50 * 8 + 1, 1)
+
+
 def test_another_case_rule_that_knows_a_word_is_named() -> None:
     assert "warning: the vocabulary has 'sars' but not 'SARS': give --lowercase" in unknown_words(["SARS"], lowercase=False).lines(give="give")
     assert '"do_lower_case": true in tokenizer_config.json' in unknown_words(["SARS"], lowercase=False).lines()[-1]

@@ -471,4 +471,72 @@ def test_all_trials_have_the_same_examples(start: Path, glue: Path, tmp_path: Pa
     assert cli.main(_command(start, tmp_path / "glue" / "MRPC", tmp_path / "run-mrpc", *words, "--seeds", "2", "--resume", task="mrpc")) == 2
     assert "began with other dev examples of mrpc" in capsys.readouterr().err
     assert cli.main(_command(start, tmp_path / "glue", tmp_path / "run-glue", *words, "--seeds", "2", "--resume")) == 2
-    assert "began with other examples of mrpc than" in capsys.readouterr().err
+    # Before SST-2, the first task, is trained.
+    assert f"{tmp_path}/run-glue/mrpc/seed-1 began with other dev examples of mrpc: give the files" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run-glue" / "sst2" / "seed-2").exists()
+    assert config.read_toml(tmp_path / "run-glue" / "config.toml")["seeds"] == 1
+    # A task that cannot be read is reported, and the others are trained.
+    (tmp_path / "glue" / "MRPC" / "dev.tsv").write_text("damaged\n")
+    assert cli.main(_command(start, tmp_path / "glue", tmp_path / "run-glue", *words, "--seeds", "2", "--resume")) == 1
+    assert (tmp_path / "run-glue" / "sst2" / "seed-2" / "scores.json").exists()
+
+
+def test_seeds_of_a_point_that_began_with_other_examples_are_named(start: Path, glue: Path, tmp_path: Path) -> None:
+    settings = from_command_line(FinetuneSettings, _command(start, glue, tmp_path, "--seeds", "2", task="sst2")[1:], "electra finetune")
+    trials = sweep.plan(settings, {"sst2": glue}, [()])
+    for trial, found in zip(trials, ("a", "b"), strict=True):
+        trial.folder.mkdir(parents=True)
+        (trial.folder / "config.toml").write_text("")
+        (trial.folder / "data.json").write_text(json.dumps({"sst2": {"train": found}}))
+    with pytest.raises(UserError, match=r"seed-2 began with other examples of sst2 than .*seed-1; choose another --output"):
+        sweep.check_one_data(trials)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_models_and_presets_of_a_search_are_the_same_from_another_directory(
+    start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = tmp_path / "here"
+    for name in ("one", "two"):
+        shutil.copytree(start, here / "models" / name)
+    (here / "my.toml").write_text("dropout = 0.0\n[optimizer]\nlearning_rate = 1e-3\n")
+    words = ["--num-train-steps", "2", "--batch-size", "8", "--device", "cpu", "--threads", "1", "--max-length", "20", "--workers", "1"]
+    words += ["--search", "model=models/one,models/two", "preset=my.toml,paper"]
+    monkeypatch.chdir(here)
+    assert cli.main(["finetune", "sst2", "--model", "models/one", "--preset", "my.toml", "--data", str(glue), "--output", "run", *words]) == 0
+    recorded = config.read_toml(here / "run" / "config.toml")
+    models = f"model={here}/models/one,{here}/models/two"
+    assert recorded["suite"]["search"] == [models, f"preset={here}/my.toml,paper"] and recorded["preset"] == str(here / "my.toml")
+    points = [point["hyper_parameters"] for point in _read(here / "run" / "results.json")["tasks"]["sst2"]["points"]]
+    # Another file of the same name where the run is resumed.
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "my.toml").write_text("dropout = 0.5\n")
+    monkeypatch.chdir(elsewhere)
+    folders = sorted(str(path) for path in (here / "run" / "search").iterdir())
+    assert cli.main(["finetune", "--resume", str(here / "run"), "--seeds", "2"]) == 0
+    assert sorted(str(path) for path in (here / "run" / "search").iterdir()) == folders and len(folders) == 4
+    again = _read(here / "run" / "results.json")["tasks"]["sst2"]["points"]
+    assert [point["hyper_parameters"] for point in again] == points and [point["seeds"] for point in again] == [[1, 2]] * 4
+    trial = config.read_toml(Path(folders[0]) / "seed-2" / "config.toml")
+    assert (trial["preset"], trial["dropout"]) == (str(here / "my.toml"), 0.0)
+    assert cli.main(["finetune", "--resume", str(here / "run"), "--preset", "my.toml"]) == 2
+    assert f"PRESET my.toml would change the run (it has '{here}/my.toml'); leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_search_whose_paths_were_recorded_as_given_keeps_its_folders(
+    start: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As versions before recorded them; a model that is added is recorded by its absolute path."""
+    for name in ("one", "two"):
+        shutil.copytree(start, tmp_path / "models" / name)
+    monkeypatch.chdir(tmp_path)
+    words = [*_command(start, glue, Path("run"), "--num-train-steps", "2", "--workers", "1", task="sst2"), "--search"]
+    with monkeypatch.context() as before:
+        before.setattr(sweep, "find_search", lambda settings: settings.suite.search)
+        assert cli.main([*words, "model=models/one"]) == 0
+    assert [path.name for path in Path("run", "search").iterdir()] == ["model-models-one"]
+    assert cli.main(["finetune", "--resume", "run", "--search", "model=models/one,models/two"]) == 0
+    assert config.read_toml("run/config.toml")["suite"]["search"] == [f"model=models/one,{tmp_path}/models/two"]
+    assert len(list(Path("run", "search").iterdir())) == 2

@@ -742,6 +742,31 @@ def test_a_run_that_is_resumed_has_the_same_examples(
     assert _read(tmp_path / "run" / "scores.json")["seeds"] == [1, 2, 3]
 
 
+def test_a_preset_file_is_read_again_from_another_directory(
+    start: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    # Its exception for the task is chosen again on resuming.
+    (here / "my.toml").write_text("epochs = 1.0\n[for_task.own]\ndropout = 0.25\n")
+    words = ["finetune", "own", "--model", str(start), "--train", str(reviews / "train.csv"), "--dev", str(reviews / "dev.csv")]
+    words += ["--text", "review", "--label", "stars", "--batch-size", "16", "--threads", "1", "--device", "cpu", "--preset"]
+    monkeypatch.chdir(here)
+    assert cli.main([*words, "my.toml", "--output", "run"]) == 0
+    assert config.read_toml("run/config.toml")["preset"] == str(here / "my.toml")
+    monkeypatch.chdir(elsewhere)
+    assert cli.main(["finetune", "--resume", "../here/run", "--seeds", "2"]) == 0
+    assert cli.main([*words, "../here/my.toml", "--output", "../here/run", "--seeds", "3", "--resume"]) == 0
+    # A preset that is recorded is a path; another file of that name is another preset.
+    shutil.copy(here / "my.toml", elsewhere)
+    assert cli.main([*words, "my.toml", "--output", "../here/run", "--seeds", "4", "--resume"]) == 2
+    assert f"began with preset = {here}/my.toml, now it is {elsewhere}/my.toml" in capsys.readouterr().err
+    assert _read(here / "run" / "scores.json")["seeds"] == [1, 2, 3]
+    card = (here / "run" / "best" / "README.md").read_text()
+    assert "Preset `here/my.toml`" in card and str(here) not in card
+
+
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_a_call_that_is_stopped_does_not_return(
     number: int, error: type[BaseException], start: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

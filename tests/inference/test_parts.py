@@ -209,6 +209,18 @@ def test_tables_without_rows_do_not_end_the_work(tmp_path: Path, capsys: pytest.
     assert json.loads((tmp_path / "out" / "parts.json").read_text())["problems"]["files without texts"]["count"] == 3
 
 
+def test_parts_of_parquet_hold_float32_and_parts_of_csv_the_byte_order_mark(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "a.csv").write_text("text;note\nthe chef;1\na meal;2\n", encoding="utf-8-sig")
+    words = (tmp_path / "a.csv", "--part-rows", 1, "--workers", 1)
+    assert embed(*words, "--output", f"{tmp_path}/vectors/", "--format", "parquet") == 0
+    types = {str(parquet.read_schema(file).field("embedding").type) for file in (tmp_path / "vectors").glob("*.parquet")}
+    assert types == {"list<element: float>"}
+    assert predict(*words, "--output", f"{tmp_path}/labels/", "--format", "input") == 0
+    files = sorted((tmp_path / "labels").glob("*.csv"))
+    assert len(files) == 2 and all(file.read_text().startswith("\ufefftext;note;label") for file in files)
+
+
 def test_a_file_of_another_name_keeps_its_part_under_the_new_one(corpus: Path, tmp_path: Path) -> None:
     words = (corpus, "--output", tmp_path / "out", "--workers", 1)
     assert embed(*words) == 0

@@ -94,6 +94,40 @@ def test_columns_pass_through(command: str, model: str, table: Path, tmp_path: P
     pandas.testing.assert_frame_equal(same_rows(tmp_path / "printed.csv", sep=";"), found)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".csv.gz"])
+def test_format_input_keeps_the_byte_order_mark_of_excel(suffix: str, tmp_path: Path, run: Any) -> None:
+    rows = [{"text": "un café", "note": "ü"}]
+    separator = "\t" if suffix == ".tsv" else ";"
+    options: dict[str, Any] = {"index": False, "sep": separator}
+    pandas.DataFrame(rows).to_csv(tmp_path / f"excel{suffix}", encoding="utf-8-sig", **options)
+    pandas.DataFrame(rows).to_csv(tmp_path / f"plain{suffix}", **options)
+    header = separator.join(("text", "note", "label", "probability")) + "\n"
+    words = ("--format", "input")
+    for name, mark in (("excel", "\ufeff"), ("plain", "")):
+        assert run("predict", "classifier", tmp_path / f"{name}{suffix}", *words).startswith(mark + header)
+        run("predict", "classifier", tmp_path / f"{name}{suffix}", *words, "--output", tmp_path / f"{name}-out.csv")
+        assert (tmp_path / f"{name}-out.csv").read_bytes().startswith((mark + header).encode())
+    run("predict", "classifier", tmp_path / f"excel{suffix}", "--output", tmp_path / "usual.csv")
+    assert (tmp_path / "usual.csv").read_text().startswith("text,note,")
+
+
+def test_vectors_in_parquet_are_float32(table: Path, tmp_path: Path, run: Any, models: dict[str, Predictor]) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "a.txt").write_text("\n".join(text.replace("\n", " ") for text in TEXTS) + "\n")
+    expected = models["discriminator"].embed([text.replace("\n", " ") for text in TEXTS])
+    for file, words in ((table, ("--text", "review")), (tmp_path / "a.txt", ())):
+        output = tmp_path / f"{file.stem}{file.suffix[1:]}.parquet"
+        run("embed", "discriminator", file, *words, "--output", output)
+        column = parquet.read_table(output)["embedding"]
+        assert column.type == arrow.list_(arrow.float32())
+        # The numbers of JSON lines bring the same float32 back.
+        run("embed", "discriminator", file, *words, "--output", output.with_suffix(".jsonl"))
+        lines = [json.loads(line) for line in output.with_suffix(".jsonl").read_text().splitlines()]
+        vectors = [line["embedding"] if isinstance(line, dict) else line for line in lines]
+        np.testing.assert_array_equal(np.stack(column.to_numpy()), np.array(vectors, dtype=np.float32))
+    np.testing.assert_allclose(np.stack(column.to_numpy()), expected, atol=1e-6)
+
+
 @conforms(form="csv of questions with ids", where="predict", outcome="exact", section="tables")
 def test_questions_from_any_table(tmp_path: Path, run: Any, models: dict[str, Predictor]) -> None:
     rows = [{"id": "a1", "title": "T", "context": "the chef cooked a meal", "question": "who cooked ?"}]

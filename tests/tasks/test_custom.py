@@ -13,6 +13,7 @@ from conformance import case, conforms
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 from sklearn.utils.class_weight import compute_class_weight
+from tiny_models import checkpoints
 
 from electra import cli
 from electra.contracts import Example, Features, Head, Prediction
@@ -328,6 +329,25 @@ def test_wrong_tables_are_named(name: str, content: str, message: str, tmp_path:
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=message):
         own_task(Columns()).read(tmp_path / name, "train")
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "kind", "message"),
+    [
+        ("x,a\nx,b\n", '"two\nlines",b\nx,c\nx,d\n', "auto", "line 4: unknown label 'c', which no training example has; known: a, b: correct or"),
+        ("x,a|b\nx,b\n", "x,a\nx,a|e\n", "multilabel", "line 3: unknown label 'e', which no training example has"),
+        ("".join(f"x,{i}.5\n" for i in range(12)), "x,1\nx,n.a.\n", "auto", "line 3: label 'n.a.' is not a number; correct it"),
+    ],
+)
+def test_a_dev_label_without_training_examples_is_named_with_its_line(
+    train: str, dev: str, kind: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, rows in (("train.csv", train), ("dev.csv", dev)):
+        (tmp_path / name).write_text(f"text,label\n{rows}")
+    words = ["finetune", "own", "--model", str(checkpoints()["discriminator"]), "--data", str(tmp_path), "--kind", kind]
+    assert cli.main([*words, "--output", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"electra: {tmp_path / 'dev.csv'}, {message}")
+    assert not (tmp_path / "run").exists()
 
 
 @conforms(form="csv.xz of a split in a folder", where="finetune", outcome="exact", section="tables")

@@ -103,6 +103,46 @@ def test_wrong_rows(rows: list[dict[str, Any]], message: str, tmp_path: Path) ->
     assert message in str(error.value)
 
 
+NLI_CLASSES = "which may be classes (0 entailment, 1 neutral, 2 contradiction), not similarities; of NLI give the similarities 1, 0.5 and 0 as a "
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "message"),
+    [
+        (("premise", "hypothesis"), (0, 1, 2), f"column 'label' holds 0, 1, 2 alone, {NLI_CLASSES}column 'score' in its place"),
+        (("premise", "hypothesis"), (0, 1), "column 'label' holds 0, 1 alone, which may be classes"),
+        (("sentence1", "sentence2"), ("2", "0.0", "-1"), "column 'label' holds -1, 0, 2 alone, which may be classes"),
+        (("Premise", "Hypothesis"), ("entailment",), "line 1: label 'entailment' is not a number; of NLI give the similarities 1, 0.5 and 0"),
+        (("sentence1", "sentence2"), (0, 1), None),
+        (("sentence1", "sentence2"), (0, 1, 2, 5), None),
+        (("premise", "hypothesis"), (1, 0.5, 0), None),
+        (("query", "passage"), (0, 1, 2), None),
+    ],
+)
+def test_classes_of_nli_are_no_similarities(names: tuple[str, str], labels: tuple[Any, ...], message: str | None, tmp_path: Path) -> None:
+    """sentence-transformers trains on the numbers of all-nli's `pair-class` as classes (SoftmaxLoss); as similarities, opposites would be near."""
+    rows = [{names[0]: "a", names[1]: "b", "label": label} for label in labels]
+    for split in ("train", "dev"):
+        if message is None:
+            found = [example.label for example in read_examples(table(tmp_path, rows), SimilarityColumns(), split)]
+            assert found == [float(value) for value in labels]
+            continue
+        with pytest.raises(UserError) as error:
+            list(read_examples(table(tmp_path, rows), SimilarityColumns(), split))
+        assert message in str(error.value)
+    scored = [{names[0]: "a", names[1]: "b", "score": place} for place, _ in enumerate(labels)]
+    assert len(list(read_examples(table(tmp_path, scored), SimilarityColumns(), "train"))) == len(labels)
+
+
+def test_the_line_on_columns_is_of_the_first_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    path = table(tmp_path, [{"question": "q", "answer": "a"}])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, line in (("0", "train.jsonl: columns: first text 'question', similar 'answer'\n"), ("1", "")):
+        monkeypatch.setenv("RANK", rank)
+        list(read_examples(path, SimilarityColumns(), "train"))
+        assert capsys.readouterr().err == line
+
+
 def test_wrong_data() -> None:
     with pytest.raises(UserError, match="every training text has the label 'x'"):
         find_head([Example(id="0", text="a", label="x"), Example(id="1", text="b", label="x")])

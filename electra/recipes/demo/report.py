@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,7 @@ def render(found: Found, lines: Lines) -> str:
         "published": UPDATES,
         "detection": detection(found["detect"]),
         "sentiment": sentiment(found["sentiment"]),
+        "encoder_name": encoder_name(found["sentiment"]),
         "films": comparison(found["films"]) if "rows" in found.get("films", {}) else None,
         "built": built(found.get("build", {}).get("rows", ())),
     }
@@ -138,7 +139,7 @@ def sentiment(scores: Mapping[str, Any]) -> dict[str, Any]:
     best = {row["network"]: row for row in scores["rows"] if row["size"] == max(out["sizes"])}
     return out | {
         "picture": sizes_picture(scores["rows"], scores["majority"]),
-        "gap": next(gap for gap in scores["gaps"] if gap["size"] == shown_size(scores)),
+        "gap": next(gap for gap in scores["gaps"] if gap["size"] == shown_size(out["sizes"])),
         "num_samples": max(len(row["each"]) for row in scores["rows"]),
         "best": best,
         "wins": best["pretrained"]["low"] > best["tfidf"]["mean"],
@@ -146,16 +147,15 @@ def sentiment(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def comparison(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Accuracies of networks and sizes -> the sizes, and a table: a network's name and its row of each size."""
+    """Accuracies of networks and sizes -> the sizes, and a table: a network's name and its row of each size, None where it was left out."""
     sizes = sorted({row["size"] for row in scores["rows"]})
     found = {(row["network"], row["size"]): row for row in scores["rows"]}
-    return {"sizes": sizes, "table": {name: [found[key, size] for size in sizes] for key, name in NETWORKS.items()}}
+    return {"sizes": sizes, "table": {name: [found.get((key, size)) for size in sizes] for key, name in NETWORKS.items()}}
 
 
-def shown_size(scores: Mapping[str, Any]) -> int:
-    """The number of labelled texts to speak of."""
-    sizes = sorted({int(row["size"]) for row in scores["rows"]})
-    return SHOWN_SIZE if SHOWN_SIZE in sizes else sizes[0]
+def shown_size(sizes: Collection[int]) -> int:
+    """Numbers of labelled texts -> the one to speak of."""
+    return SHOWN_SIZE if SHOWN_SIZE in sizes else min(sizes)
 
 
 def encoder_name(scores: Mapping[str, Any]) -> str:
@@ -165,7 +165,7 @@ def encoder_name(scores: Mapping[str, Any]) -> str:
 
 def learned(scores: Mapping[str, Any]) -> str:
     """The comparison on reviews -> one line: what each network makes of few labelled reviews."""
-    size = shown_size(scores)
+    size = shown_size({row["size"] for row in scores["rows"]})
     means = {row["network"]: row["mean"] for row in scores["rows"] if row["size"] == size}
     names = NETWORKS | {"encoder": "bundled encoder" if scores["encoder"].startswith("shipped:") else encoder_name(scores)}
     names |= {"pretrained": "the model pre-trained here"}
