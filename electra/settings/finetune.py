@@ -285,7 +285,7 @@ class DemoSettings(Settings):
     """Checkpoint (folder, run or hub name) to fine-tune next to the model pre-trained here."""
     data: Path | None = None
     """GLUE's SST-2 folder, for the comparison on film reviews; default: $ELECTRA_DATA/glue/SST-2, else the hub's, else none."""
-    minutes: float = flag(3.0, above=0)
+    minutes: float = flag(2.5, above=0)
     """Minutes of pre-training."""
     resume: bool = True
     """Continue what an earlier demo in the same folder finished."""

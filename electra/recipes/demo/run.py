@@ -45,9 +45,9 @@ CLASSIFIER = "shipped:sentiment"
 """A model that was trained on other reviews, and many of them."""
 DETECTOR = "shipped:detector"
 
-SIZES = {16: 20.0, 64: 10.0, 256: 6.0}
+SIZES = {16: 20.0, 64: 10.0, 256: 4.0}
 """Number of labelled texts -> epochs: 40 to 100 updates."""
-ALL_EPOCHS = 3.0
+ALL_EPOCHS = 2.0
 SAMPLES = 3
 """Random samples of each size: with so few texts it matters which ones."""
 FILMS_SIZE = 256
@@ -409,8 +409,8 @@ STEPS: dict[str, tuple[Callable[[Workspace], dict[str, Any]], float]] = {
     "pretrain": (pretrain, 0),
     "evaluate": (evaluate, 10),
     "detect": (detect, 5),
-    "sentiment": (sentiment, 90),
-    "films": (films, 15),
+    "sentiment": (sentiment, 160),
+    "films": (films, 30),
     "predict": (predict, 5),
     "build": (build, 15),
 }
