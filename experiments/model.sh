@@ -9,6 +9,7 @@
 #   ELECTRA_DATA=../shared/data OUT=runs/model sh experiments/model.sh [trim] [shards] [student] [detector] [evaluate] [balanced] [sst2] [bundle]
 # Made elsewhere: TEXTS=, REVIEWS= (folders of text), WIKI=, IMDB= (shards with the trimmed vocabulary), STUDENT=, DETECTOR= (runs), CORRUPTION= (jsonl that detectors are scored on).
 # A trial in minutes: STUDENT_LENGTH="--budget 1m" DETECTOR_LENGTH="--budget 1m" SEEDS=1 EPOCHS=0.02 TEXTS=one.txt REVIEWS=other.txt BUNDLED=/tmp/bundled RECORD=/tmp/record
+# after: cp -r electra/bundled /tmp/bundled; cp -r experiments/records/bundled /tmp/record    (the models that are not made are kept from there)
 # Lengths are counted in tokens, so that the training is the same on every machine. PRECISION=fp32 where the processor has no bf16.
 set -eu
 cd "$(dirname "$0")/.."

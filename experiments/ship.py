@@ -1,6 +1,6 @@
 """Fine-tuned seeds of a public encoder, a distilled student, its detector -> the bundled models, their card and their record.
 
-    python experiments/ship.py --finetuned runs/model/sst2/seed-* --data glue/SST-2 --trimmed runs/model/trimmed --student runs/model/student \\
+    python experiments/ship.py --finetuned runs/model/sst2/seed-* --data glue --trimmed runs/model/trimmed --student runs/model/student \\
         --detector runs/model/detector
 
 Writes electra/bundled/ (sentiment, encoder, detector: int8 artifacts; mini: fp16 checkpoint; README.md; shipped.json with a hash of every file) and
@@ -76,7 +76,8 @@ def choose(seeds: Sequence[Seed]) -> tuple[Seed, str]:
     chosen = min(kept, key=lambda seed: (abs(seed.accuracy - middle), seed.number))
     if len(kept) < len(seeds):
         return chosen, f"of the {len(seeds)} seeds only the best one's weights were kept, so its score is optimistic: expect the mean"
-    return chosen, f"the median of the {len(seeds)} seeds, so that its score is what to expect of the recipe"
+    which = "median" if len(seeds) % 2 else "lower middle one"
+    return chosen, f"the {which} of the {len(seeds)} seeds, so that its score is what to expect of the recipe"
 
 
 # ---- writing ----
@@ -252,6 +253,11 @@ def main() -> None:
         parser.error("--student needs --trimmed, its teacher")
     place, sst2 = options.record / "record.json", options.data / "SST-2"
     record: dict[str, Any] = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+    given = {"finetuning": options.finetuned, "student": options.student, "detector": options.detector}
+    if missing := [name for name, runs in given.items() if not runs and name not in record]:
+        parser.error(
+            f"{place} has no record of '{missing[0]}' yet; give the run of each model, or a record (--record) and its models (--output) to keep"
+        )
     record |= {"remark": options.remark} if options.remark else {}
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.output, prefix=".new-") as work:

@@ -98,6 +98,15 @@ def test_the_library_answers_without_network_or_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_text_has_a_vector_without_network_or_torch() -> None:
+    near, far, own = (
+        np.array(json.loads(line)) for line in answered("embed", "-", text="the film was wonderful\nprices of oil rose\na great movie\n").splitlines()
+    )
+    near, far, own = (vector / np.linalg.norm(vector) for vector in (near, far, own))
+    assert own.shape == (256,) and own @ near > own @ far + 0.3
+    assert json.loads(answered("embed", "a great movie")) == json.loads(answered("embed", "shipped:encoder", "a great movie"))
+
+
 LAST_WORDS = [
     ("he was born in london in", "1950", "very"),
     ("this is the best film i have ever", "seen", "river"),
@@ -463,6 +472,19 @@ def test_the_scores_are_those_of_the_shipped_files(data_root: Path, capsys: pyte
     assert float(capsys.readouterr().out.split()[1]) == pytest.approx(right / len(rows), abs=0.005), "int8 differs a little with the batch"
 
 
+@pytest.mark.realdata
+def test_the_similarities_are_those_of_the_shipped_files(data_root: Path) -> None:
+    """Spearman's correlation on STS-B dev, read and counted here."""
+    from scipy.stats import spearmanr
+
+    lines = (data_root / "glue" / "STS-B" / "dev.tsv").read_text(encoding="utf-8").splitlines()
+    names, *rows = ([*line.split("\t")] for line in lines)
+    columns = [[row[names.index(name)] for row in rows] for name in ("sentence1", "sentence2", "score")]
+    first, second = (load("shipped:encoder").embed(texts) for texts in columns[:2])
+    cosines = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
+    assert spearmanr(cosines, [float(score) for score in columns[2]])[0] == pytest.approx(RECORD["student"]["sts_b_spearman"]["int8"], abs=0.005)
+
+
 def test_the_median_seed_is_shipped(experiment: Any, tmp_path: Path) -> None:
     ship = experiment("ship")
     for number, value in ((1, 0.84), (2, 0.86), (3, 0.83), (4, 0.85), (5, 0.80)):
@@ -471,6 +493,7 @@ def test_the_median_seed_is_shipped(experiment: Any, tmp_path: Path) -> None:
         (folder / "scores.json").write_text(json.dumps({"seeds": [number], "best_seed": number, "scores": {"accuracy": {"each": [value]}}}))
     chosen, rule = ship.choose(ship.seeds_of(sorted(tmp_path.iterdir())))
     assert (chosen.number, chosen.folder.name) == (1, "seed-1") and "the median of the 5 seeds" in rule
+    assert "the lower middle one of the 4 seeds" in ship.choose(ship.seeds_of(sorted(tmp_path.iterdir())[:4]))[1]
     several = tmp_path / "several"
     several.mkdir()
     (several / "scores.json").write_text(json.dumps({"seeds": [1, 2, 3], "best_seed": 3, "scores": {"accuracy": {"each": [0.7, 0.8, 0.9]}}}))

@@ -160,7 +160,7 @@ def shown_size(sizes: Collection[int]) -> int:
 
 def encoder_name(scores: Mapping[str, Any]) -> str:
     """The encoder as the report calls it: of a folder its name."""
-    return str(scores["encoder"]) if scores["encoder"].startswith("shipped:") else Path(scores["encoder"]).name
+    return Path(scores["encoder"]).name
 
 
 def learned(scores: Mapping[str, Any]) -> str:

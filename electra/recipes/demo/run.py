@@ -46,7 +46,7 @@ CLASSIFIER = "shipped:sentiment"
 DETECTOR = "shipped:detector"
 
 SIZES = {16: 20.0, 64: 10.0, 256: 4.0}
-"""Number of labelled texts -> epochs: 40 to 100 updates."""
+"""Number of labelled texts -> epochs: 40 to 80 updates."""
 ALL_EPOCHS = 2.0
 SAMPLES = 3
 """Random samples of each size: with so few texts it matters which ones."""
