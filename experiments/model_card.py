@@ -26,10 +26,9 @@ PUBLIC = "[all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-Mi
 
 def card(record: Mapping[str, Any]) -> str:
     """A record of `experiments/ship.py` -> Markdown with the hub's front matter; every figure comes from the record."""
-    student, detector, tuned, sentiment = (record[name] for name in ("student", "detector", "finetuning", "sentiment"))
+    student, detector, tuned = (record[name] for name in ("student", "detector", "finetuning"))
     sizes = {name: f"{size / 1e6:.1f} MB" for name, size in record["size_bytes"].items()}
     runs = {"encoder": student, "detector, mini": detector}
-    similarity = student["sts_b_spearman"]
     return f"""---
 language: en
 license: apache-2.0
@@ -60,7 +59,30 @@ electra detect "the chef ate the meal"
 electra finetune sst2 --model shipped:mini --preset mini --data glue/SST-2 --output runs/sst2
 ```
 
-## Intended use
+{_use_and_origin(runs, tuned)}
+## Compute
+
+| model | phase | steps | tokens | hours | FLOP |
+|---|---|---|---|---|---|
+{_stages(runs)}
+
+{_machines(runs)} Fine-tuning {len(tuned["seeds"])} seeds took {tuned["seconds"] / 60:.0f} minutes. `make model` makes `sentiment` and `encoder` again.
+
+{_scores(record, runs)}
+## Bias probe
+
+{bias_probe.to_markdown(record["bias"])}
+## Limits
+
+The sentiment classifier was trained on sentences of film reviews: it fails at irony, at comparison, at opinions about other things and at texts that mix opinions, and a text without an opinion still gets a label. A text
+that is not English gets a label and a vector too, meaningless ones. The encoder has read {_tokens(student):,.0f} million tokens, the detector {_tokens(detector):,.0f} million, 128 at a time. The models have the errors and prejudices of the public encoder and of
+their texts; the probe above shows some.
+"""
+
+
+def _use_and_origin(runs: Mapping[str, Mapping[str, Any]], tuned: Mapping[str, Any]) -> str:
+    """What the models are for, what they were made from, and licences."""
+    return f"""## Intended use
 
 Trying electra, tests, teaching, a start without network. Sentiment: sentences of English film reviews and similar texts. Vectors: similarity of sentences. Not for decisions about people, and not for other languages. For better vectors and for fine-tuning
 take the public encoder.
@@ -77,16 +99,13 @@ Text of the two pre-trainings:
 `shards-wiki` is English Wikipedia of 2015 (CC BY-SA 3.0); `shards-imdb` the 50,000 unlabelled reviews of the Large Movie Review Dataset (Maas et al. 2011; for research). Fine-tuning:
 {tuned["train_examples"]:,} phrases and sentences of SST-2 (Socher et al. 2013, as GLUE distributes it; no licence stated) and generated rows in which a person's group says nothing about the label
 (`experiments/counterfactual.py`). The weights and this code are under Apache-2.0; none of the texts is distributed here. For the exact terms of the data see its sources.
+"""
 
-## Compute
 
-| model | phase | steps | tokens | hours | FLOP |
-|---|---|---|---|---|---|
-{_stages(runs)}
-
-{_machines(runs)} Fine-tuning {len(tuned["seeds"])} seeds took {tuned["seconds"] / 60:.0f} minutes. `make model` makes `sentiment` and `encoder` again.
-
-## Scores
+def _scores(record: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """What each model reaches, with what its numbers are of."""
+    tuned, sentiment, detector, similarity = record["finetuning"], record["sentiment"], record["detector"], record["student"]["sts_b_spearman"]
+    return f"""## Scores
 
 **Sentiment**, SST-2 dev ({tuned["dev_examples"]} sentences; one standard error of a score is {_error(tuned):.1f} points), fine-tuning preset `{tuned["preset"]}`, {tuned["epochs"]:g} epochs, batches of {tuned["batch_size"]}, learning rate {tuned["learning_rate"]:g}:
 
@@ -107,15 +126,6 @@ On held-out text, and the detector on the words of the corruption set that `expe
 | metric | value |
 |---|---|
 {_metrics(runs, detector["corruption"])}
-
-## Bias probe
-
-{bias_probe.to_markdown(record["bias"])}
-## Limits
-
-The sentiment classifier was trained on sentences of film reviews: it fails at irony, at comparison, at opinions about other things and at texts that mix opinions, and a text without an opinion still gets a label. A text
-that is not English gets a label and a vector too, meaningless ones. The encoder has read {_tokens(student):,.0f} million tokens, the detector {_tokens(detector):,.0f} million, 128 at a time. The models have the errors and prejudices of the public encoder and of
-their texts; the probe above shows some.
 """
 
 
