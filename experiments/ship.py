@@ -26,7 +26,6 @@ import bias_probe
 import model_card
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 
 import electra
 from electra import bundled, config
@@ -205,11 +204,9 @@ def detector_measured(root: Path, data: Path) -> dict[str, Any]:
 
 
 def similarity(model: Path | str, data: Path) -> float:
-    """Spearman's rank correlation of an encoder's cosines with the similarities of STS-B dev, without training on it."""
-    dev = find_task("stsb").read(data, "dev")
-    first, second = (load(model).embed([str(getattr(pair, side)) for pair in dev]) for side in ("text", "text_pair"))
-    cosines = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
-    return float(spearmanr(cosines, [float(str(pair.label)) for pair in dev])[0])
+    """Spearman's rank correlation of an encoder's similarities with those of STS-B dev, without training on it."""
+    columns = {"text": "sentence1", "text_pair": "sentence2", "label": "score"}
+    return electra.evaluate(model, task="embed", data=[data / "dev.tsv"], **columns).metrics["spearman"]
 
 
 def finetuning_of(seeds: Sequence[Seed], chosen: Seed, rule: str, data: Path) -> dict[str, Any]:
