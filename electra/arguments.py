@@ -112,6 +112,7 @@ class PretrainArguments(TypedDict, total=False):
     adam_beta2: float
     adam_epsilon: float
     bias_correction: bool
+    moments: Literal["fp32", "bf16"]
     clip_norm: float
     log_to: Literal["trackio", "mlflow", "wandb"] | Sequence[Literal["trackio", "mlflow", "wandb"]]
     log_project: str | None
@@ -216,6 +217,7 @@ class FinetuneArguments(TypedDict, total=False):
     adam_beta2: float
     adam_epsilon: float
     bias_correction: bool
+    moments: Literal["fp32", "bf16"]
     clip_norm: float
     log_to: Literal["trackio", "mlflow", "wandb"] | Sequence[Literal["trackio", "mlflow", "wandb"]]
     log_project: str | None

@@ -29,7 +29,7 @@ NO_SPACE_TEXTS = ("No space left", "quota exceeded", "File too large")
 NO_SPACE_LEFT = "no space left on its disk; free some, then run the command again (runs continue with --resume)"
 LESS_MEMORY = (
     "free memory, or give less work at once: a smaller --batch-size (with --accumulation an update stays the same), a shorter --max-length or "
-    "--sequence-length, --precision bf16"
+    "--sequence-length, --precision bf16, --moments bf16"
 )
 NO_MEMORY_TEXTS = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad allocation", "Failed to allocate", "NotEnoughMemory")
 """What PyTorch, ONNX Runtime and OpenVINO say, in errors without a number."""

@@ -262,7 +262,7 @@ class SeedRun:
         few = min(4, self.loop.batch_size, *(len(data.train) for data in self.tasks.values()))
         longest = {name: sorted(data.train, key=lambda features: -features.num_tokens)[:few] for name, data in self.tasks.items()}
         batch = next(task_stream({name: FeatureStream(found, few, 0) for name, found in longest.items()}, 0, mixing_power(self.settings.mixing)))
-        return timing.memory_warning(timing.memory_needed(objective, batch, few, self.loop, self.ranks), self.ranks)
+        return timing.memory_warning(timing.memory_needed(objective, batch, few, self.loop, self.ranks, self.settings.optimizer.moments), self.ranks)
 
     def objective(self) -> nn.Module:
         """The loss of one task, with the teacher's where there is one, or of several together."""

@@ -34,7 +34,7 @@ from electra.train.checkpoint import split_global_batch
 from electra.train.distributed import Ranks, recompute
 from electra.train.evaluation import autocast
 from electra.train.loop import EVALUATIONS, fit_length
-from electra.train.timing import Timing, activation_bytes, measured_tflops, memory_warning, time_updates
+from electra.train.timing import Timing, activation_bytes, bytes_per_parameter, measured_tflops, memory_warning, time_updates
 
 CLS_ID, SEP_ID = 2, 3
 """Ids of [CLS] and [SEP] in random batches; the first five ids are special."""
@@ -162,7 +162,7 @@ def _lines(
     slow = max(1.01, timing.slowdown) if busy else 1.0
     most = seconds if loop.budget is not None else seconds * slow
     count = f"{steps:,}" if loop.budget is None or not busy else f"{max(1, round(steps / slow)):,} to {steps:,} or more"
-    kept = 16 * timing.num_parameters / (ranks.world_size if loop.parallel == "fsdp" else 1)
+    kept = bytes_per_parameter(settings.optimizer.moments) * timing.num_parameters / (ranks.world_size if loop.parallel == "fsdp" else 1)
     memory = f"weights, gradients, moments {data_size(kept)} + activations {data_size(activations)} (computed)"
     if timing.examples_per_microbatch == loop.batch_size:
         memory += f"; measured peak {data_size(timing.peak_bytes)} ({'the GPU' if ranks.device.type == 'cuda' else 'this whole process'})"

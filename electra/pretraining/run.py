@@ -208,7 +208,8 @@ def memory_warning(settings: PretrainSettings, corpus: Corpus, objective: Pretra
         return ""
     few = min(4, settings.loop.batch_size)
     batch = next(open_stream(settings, corpus, few, ranks))
-    return timing.memory_warning(timing.memory_needed(objective, batch, few, settings.loop, ranks), ranks) or ""
+    needed = timing.memory_needed(objective, batch, few, settings.loop, ranks, settings.optimizer.moments)
+    return timing.memory_warning(needed, ranks) or ""
 
 
 def with_the_runs_batch(settings: PretrainSettings, ranks: Ranks, folder: Path) -> tuple[PretrainSettings, Path | None]:

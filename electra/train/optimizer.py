@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from electra.errors import UserError
 from electra.settings import OptimizerSettings
@@ -22,6 +23,8 @@ from electra.train.distributed import local_shard, shard_like
 
 # 1 - 0.999 ** 2**30 is 1.0 in double precision, and adding 1 to it in float32 changes nothing.
 _ETERNITY = float(2**30)
+_CHUNK = {"cpu": 2**18, "cuda": 2**24}
+"""Parameters whose bf16 moments are in fp32 at the same time: on a CPU they stay in the cache."""
 
 
 def learning_rate(settings: OptimizerSettings, step: int, num_steps: int) -> float:
@@ -152,7 +155,7 @@ class Adam:
         learning rate, clipped by their own norm.
 
         Raises:
-            UserError: no parameter requires a gradient.
+            UserError: no parameter requires a gradient; this device does not support bf16 moments.
         """
 
         alone = frozenset(separate if settings.generator_learning_rate is not None else ())
@@ -169,7 +172,10 @@ class Adam:
                 group["params"] = [nn.Parameter(local_shard(parameter)) for parameter in group["params"]]
         self._parameters = [parameter for group in groups for parameter in group["params"]]
         self._device = self._parameters[0].device
-        self._fused = self._device.type in ("cpu", "cuda")
+        self._fused = self._device.type in _CHUNK
+        self._moments = torch.bfloat16 if settings.moments == "bf16" else torch.float32
+        if settings.moments == "bf16" and not self._fused:
+            raise UserError(f"optimizer.moments 'bf16' does not support the device {self._device.type}; use --moments fp32")
         kinds = [[group for group in groups if group["separate"] == separated] for separated in (False, True)]
         self._adams = [self._new(kind) for kind in kinds if kind]
         self.first_bad_step = torch.zeros((), device=self._device)
@@ -190,8 +196,8 @@ class Adam:
             for parameter in group["params"]:
                 adam.state[parameter] = {
                     "step": torch.tensor(0.0 if settings.bias_correction else _ETERNITY, device=parameter.device if self._fused else "cpu"),
-                    "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-                    "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+                    "exp_avg": torch.zeros_like(parameter, dtype=self._moments, memory_format=torch.preserve_format),
+                    "exp_avg_sq": torch.zeros_like(parameter, dtype=self._moments, memory_format=torch.preserve_format),
                 }
         return adam
 
@@ -217,7 +223,7 @@ class Adam:
         fatal = bad if self.loss_scale is None else self.loss_scale.update(bad)
         self.first_bad_step = torch.where((self.first_bad_step == 0) & fatal, float(step), self.first_bad_step)
         for adam, its_norm in zip(self._adams, norms, strict=True):
-            self._update(adam, its_norm, rate, scale, bad)
+            self._update(adam, its_norm, rate, scale, bad, step)
         return norm if scale is None else torch.where(bad, 0.0, norm)
 
     def _norm(self, adam: torch.optim.AdamW) -> Tensor:
@@ -226,7 +232,7 @@ class Adam:
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))) if grads else torch.zeros((), device=self._device)
         return norm if self._sum_ranks is None else self._sum_ranks(norm.square()).sqrt()
 
-    def _update(self, adam: torch.optim.AdamW, norm: Tensor, rate: float, scale: Tensor | None, bad: Tensor) -> None:
+    def _update(self, adam: torch.optim.AdamW, norm: Tensor, rate: float, scale: Tensor | None, bad: Tensor, step: int) -> None:
         """Clip and update one optimizer's parameters, clear their gradients."""
         clip = self.settings.clip_norm
         divisor = torch.clamp(norm / clip, min=1.0) if clip else torch.ones_like(norm)
@@ -234,7 +240,9 @@ class Adam:
         unchanged = (self.first_bad_step != 0) | bad
         for group in adam.param_groups:
             group["lr"] = rate * group["factor"]
-        if self._fused:
+        if self._moments == torch.bfloat16:
+            self._step_bf16_moments(adam, divisor, unchanged.float(), step)
+        elif self._fused:
             # The fused kernel looks these names up: it divides by the first and changes nothing where the second is 1.
             adam.grad_scale = divisor  # type: ignore[attr-defined]
             adam.found_inf = unchanged.float()  # type: ignore[attr-defined]
@@ -243,6 +251,33 @@ class Adam:
             torch._foreach_div_(_gradients(adam), divisor)
             adam.step()
         adam.zero_grad(set_to_none=True)
+
+    def _step_bf16_moments(self, adam: torch.optim.AdamW, divisor: Tensor, unchanged: Tensor, step: int) -> None:
+        """The same update for moments in bf16: a chunk of them at a time is converted to fp32, updated and rounded back.
+
+        A step changes the first moment by a tenth, the second by a thousandth, which is less than bf16 resolves. So the second is rounded
+        stochastically: a random number is added to the 16 bits that are dropped. All chunks of a step use the same random numbers; they depend on
+        the step alone, so a resumed run is bit-exact.
+        """
+        size = min(_CHUNK[self._device.type], max(parameter.numel() for parameter in self._parameters))
+        first, second = (torch.empty(size, device=self._device) for _ in range(2))
+        dropped = torch.randint(2**16, (size,), dtype=torch.int32, device=self._device, generator=torch.Generator(self._device).manual_seed(step))
+        beta1, beta2 = self.settings.adam_beta1, self.settings.adam_beta2
+        for group in adam.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = adam.state[parameter]
+                flat = (parameter.detach().view(-1), parameter.grad.reshape(-1), state["exp_avg"].view(-1), state["exp_avg_sq"].view(-1))
+                counter = state["step"].clone()
+                for weights, gradients, small_first, small_second in zip(*(tensor.split(size) for tensor in flat), strict=True):
+                    one, two = first[: len(weights)].copy_(small_first), second[: len(weights)].copy_(small_second)
+                    adamw([weights], [gradients], [one], [two], [], [state["step"].copy_(counter)], fused=True, grad_scale=divisor,
+                          found_inf=unchanged, amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"],
+                          eps=self.settings.adam_epsilon, maximize=False)  # fmt: skip
+                    small_first.copy_(one)
+                    two.view(torch.int32).add_(dropped[: len(weights)]).bitwise_and_(-(2**16))
+                    small_second.copy_(two)
 
     def clear(self) -> None:
         """Reset moments, counters and gradients."""

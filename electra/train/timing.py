@@ -171,7 +171,12 @@ def activation_bytes(objective: nn.Module, batch: Batch) -> int:
     return sum(kept.values())
 
 
-def memory_needed(objective: nn.Module, batch: Batch, num_examples: int, settings: LoopSettings, ranks: Ranks) -> float:
+def bytes_per_parameter(moments: str) -> int:
+    """Bytes of a trained parameter: its weight and gradient in fp32, and Adam's two moments ('fp32' or 'bf16')."""
+    return 12 if moments == "bf16" else 16
+
+
+def memory_needed(objective: nn.Module, batch: Batch, num_examples: int, settings: LoopSettings, ranks: Ranks, moments: str = "fp32") -> float:
     """Bytes that training takes on this rank: weights, gradients, moments, and what a microbatch keeps, from `batch`, which has `num_examples`.
 
     The objective is left as it is.
@@ -181,7 +186,8 @@ def memory_needed(objective: nn.Module, batch: Batch, num_examples: int, setting
         recompute(trial)
     with torch.random.fork_rng(devices=[]), autocast(ranks.device, settings.precision):
         activations = activation_bytes(trial, batch.to(ranks.device)) / num_examples * settings.batch_size
-    size = sum(parameter.nbytes * (4 if parameter.requires_grad else 1) for parameter in objective.parameters())
+    kept = bytes_per_parameter(moments)
+    size = sum(parameter.numel() * kept if parameter.requires_grad else parameter.nbytes for parameter in objective.parameters())
     return size / (ranks.world_size if settings.parallel == "fsdp" else 1) + activations
 
 

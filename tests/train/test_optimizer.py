@@ -13,6 +13,7 @@ from torch import nn
 
 from electra.errors import UserError
 from electra.settings import OptimizerSettings
+from electra.train import optimizer
 from electra.train.optimizer import Adam, LossScale, has_weight_decay, learning_rate, parameter_groups, warmup_steps
 
 
@@ -219,6 +220,69 @@ def test_a_scale_is_kept_begun_or_left_with_the_precision() -> None:
     made[2].load_state(made[0].state())
     made[1].load_state(made[2].state())
     assert made[1].loss_scale.value.item() == 8
+
+
+def bf16_and_fp32(num_steps: int, gradients: Any, sizes: tuple[int, ...] = (300,), **given: Any) -> dict[str, tuple[list[nn.Parameter], Adam]]:
+    """The same steps with moments of both precisions; `gradients(step, size)` gives the gradient of a parameter."""
+    out = {}
+    for moments in ("bf16", "fp32"):
+        parameters = [nn.Parameter(torch.linspace(-1, 1, size)) for size in sizes]
+        adam = Adam([(f"weight{i}", p) for i, p in enumerate(parameters)], OptimizerSettings(moments=moments, clip_norm=0.0, **given))
+        for step in range(1, num_steps + 1):
+            for parameter in parameters:
+                parameter.grad = gradients(step, parameter.numel())
+            adam.step(1e-3, torch.tensor(1.0), step)
+        out[moments] = parameters, adam
+    return out
+
+
+def test_the_first_step_with_bf16_moments_is_that_of_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moments are rounded after the update; in chunks of any size, each parameter's counter goes up by one."""
+    monkeypatch.setitem(optimizer._CHUNK, "cpu", 64)
+    random = torch.Generator().manual_seed(1)
+    values = {size: torch.randn(size, generator=random) for size in (300, 7)}
+    for bias_correction in (True, False):
+        both = bf16_and_fp32(1, lambda step, size: values[size].clone(), (300, 7), bias_correction=bias_correction, weight_decay=0.1)
+        for one, other in zip(both["bf16"][0], both["fp32"][0], strict=True):
+            assert torch.equal(one, other)
+        half, full = both["bf16"][1].state(), both["fp32"][1].state()
+        assert half["weight0:exp_avg_sq"].dtype == torch.bfloat16
+        for key, value in full.items():
+            torch.testing.assert_close(half[key].float(), value.float(), rtol=2**-7, atol=0)
+            assert not key.endswith(":step") or torch.equal(half[key], value)
+
+
+def test_the_second_moment_in_bf16_follows_small_changes() -> None:
+    """Its mean over many weights decays by 0.999 a step. Rounded to the nearest, it would stay for ever."""
+    both = bf16_and_fp32(500, lambda step, size: torch.full((size,), 1.0 if step == 1 else 0.0), (20_000,), bias_correction=True)
+    mean = {name: adam.state()["weight0:exp_avg_sq"].float().mean().item() for name, (_, adam) in both.items()}
+    assert mean["fp32"] == pytest.approx(1e-3 * 0.999**499, rel=1e-3)
+    assert mean["bf16"] == pytest.approx(mean["fp32"], rel=5e-3)
+
+
+def test_bf16_moments_resume_bit_exactly_and_skip_bad_steps() -> None:
+    def gradient(step: int, size: int) -> torch.Tensor:
+        return torch.randn(size, generator=torch.Generator().manual_seed(step))
+
+    (whole,), adam = bf16_and_fp32(6, gradient)["bf16"]
+    (resumed,), first = bf16_and_fp32(3, gradient)["bf16"]
+    second = Adam([("weight0", resumed)], OptimizerSettings(moments="bf16", clip_norm=0.0))
+    second.load_state({key: value.clone() for key, value in first.state().items()})
+    for step in range(4, 7):
+        resumed.grad = gradient(step, 300)
+        second.step(1e-3, torch.tensor(1.0), step)
+    assert torch.equal(whole, resumed)
+    before = {key: value.clone() for key, value in adam.state().items()}
+    whole.grad = torch.full((300,), float("inf"))
+    adam.step(1e-3, torch.tensor(1.0), 7)
+    assert torch.equal(whole, resumed)
+    assert all(torch.equal(value, before[key]) for key, value in adam.state().items())
+
+
+def test_bf16_moments_refuse_a_device_without_the_fused_kernel() -> None:
+    parameter = nn.Parameter(torch.zeros(2, device="meta"))
+    with pytest.raises(UserError, match="optimizer.moments 'bf16' does not support the device meta; use --moments fp32"):
+        Adam([("weight", parameter)], OptimizerSettings(moments="bf16"))
 
 
 def test_state_of_another_model_is_refused() -> None:
