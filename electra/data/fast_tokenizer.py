@@ -115,6 +115,8 @@ FIRST_SLOT_BITS, SLOT_BITS = 13, 21
 """2 ** this many slots of 24 bytes in a table at first and at most; when half of these are used, the table is emptied."""
 SPACELESS = 20
 """Bytes from one space or newline to the next, on average, from which on the table is faster than the compiled encoder."""
+SAMPLE_BYTES = 1 << 14
+"""Text at the beginning of a block that decides between the two; ids are the same."""
 MOST_OTHER = 0.5
 """Fraction of a text in longer chunks from which on it counts as a language without spaces."""
 _USED = np.uint64(1 << 63)
@@ -224,6 +226,11 @@ def distinct(keys: Keys) -> NDArray[np.int64]:
     return order[new]
 
 
+def _has_spaces(text: bytes) -> bool:
+    """Whether a text has so many spaces and newlines that the compiled encoder is faster than the table."""
+    return len(text) < SPACELESS * (text.count(b" ") + text.count(b"\n") + 1)
+
+
 class ChunkTable:
     """Bounded tables of chunks and words, filled by `encode`."""
 
@@ -264,12 +271,11 @@ class ChunkTable:
         return np.concatenate([ids for ids, _ in parts]), np.concatenate([counts for _, counts in parts])
 
     def _encode_block(self, text: bytes) -> tuple[Ids, NDArray[np.int64]]:
+        if self._compiled and (not self._splits_words or _has_spaces(text[:SAMPLE_BYTES])):
+            return self._encode(text.split(b"\n"))
         data = np.frombuffer(text + b"\n" + bytes(LONGEST + 8), np.uint8)
         inner = data[: len(text) + 1]
-        border = (inner == 32) | (inner == 10)
-        if self._compiled and (not self._splits_words or len(text) < SPACELESS * int(np.count_nonzero(border))):
-            return self._encode(text.split(b"\n"))
-        cuts = np.flatnonzero(border)
+        cuts = np.flatnonzero((inner == 32) | (inner == 10))
         starts = np.concatenate([[0], cuts[:-1] + 1])
         lengths = cuts - starts
         newline = inner[cuts] == 10

@@ -175,10 +175,10 @@ class Tokenizer:
         """UTF-8 lines, megabytes at a time -> (N,) all their ids, (lines,) how many each has; as `encode_packed`, several times as fast."""
         if self._long_words is None:
             return self._encode_utf8(text.split(b"\n"))
-        lines = text.split(b"\n") if len(text) > 4 * LONG_TEXT else []
-        long = [index for index, line in enumerate(lines) if len(line) > 4 * LONG_TEXT]
-        if not long:
+        if not _has_longer_line(text, 4 * LONG_TEXT):
             return self._look_up(text)
+        lines = text.split(b"\n")
+        long = [index for index, line in enumerate(lines) if len(line) > 4 * LONG_TEXT]
         parts, done = [], 0
         for index in (*long, len(lines)):
             if index > done:
@@ -387,6 +387,18 @@ class Tokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (self.backend.to_str(), self.settings)
+
+
+def _has_longer_line(text: bytes, size: int) -> bool:
+    """Whether a line has more than `size` bytes. Looks for the last newline of each `size` bytes: a list of all lines takes a third of the time of
+    encoding them."""
+    start = 0
+    while len(text) - start > size:
+        newline = text.rfind(b"\n", start, start + size + 1)
+        if newline < 0:
+            return True
+        start = newline + 1
+    return False
 
 
 def _revive(text: str, settings: TokenizerSettings = PLAIN_SETTINGS) -> Tokenizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import lzma
 import random
@@ -18,7 +19,7 @@ from tokenizers import decoders, pre_tokenizers
 
 from electra.data import fast_tokenizer
 from electra.data import tokenizer as tokenizer_module
-from electra.data.tokenizer import Tokenizer, load_tokenizer
+from electra.data.tokenizer import Tokenizer, _has_longer_line, load_tokenizer
 from electra.data.tokenizer_files import PLAIN_SETTINGS, SPECIAL_PIECES
 from electra.data.vocabulary import train_tokenizer
 from electra.errors import UserError
@@ -319,3 +320,11 @@ def test_bert_vocabularies_on_real_text(data_root: Path) -> None:
             lines = list(islice(stream, 1500))
         assert tokenizer.encode(lines) == expected(tokenizer, lines)
         assert tokenizer.encode(lines) == expected(tokenizer, lines)
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_a_line_longer_than_a_size_is_found(size: int) -> None:
+    lengths = [*itertools.product(range(5), repeat=3), (size,), (size + 1,), (size, size + 1), (size + 1, size), (size, size, size)]
+    for lines in lengths:
+        text = b"\n".join(b"a" * length for length in lines)
+        assert _has_longer_line(text, size) == (max(lines) > size), (lines, size)
