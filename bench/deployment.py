@@ -22,14 +22,17 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from operator import truediv
 from pathlib import Path
 from typing import Any
 
 import models
 from classifier_peers import LENGTH, open_eager, open_exported, open_pipeline
-from section import HERE, Target, Work, at_least, run, stream
+from section import HERE, Target, Work, at_least, at_most, environment, middle, run, spread, stream, table
+from serving import texts_of
+from turns import Candidate, Failed
 
-from electra import environment
+from electra import environment as machine
 from electra.benchmark.measure import CandidateSpec, MeasurementPlan, candidate_of, measure_candidates, unique_names
 from electra.benchmark.records import Interval, Latency, Row, speedup
 from electra.benchmark.results import Comparison, to_markdown
@@ -43,6 +46,8 @@ BUILT = ("onnx", "onnx-int8", "openvino-int8")
 """Targets that are built for the section of the bench."""
 ASKED = {"padded": 2.2, "seed": 8.0, "pipeline": 4.0, "seed texts/s": 15.0, "pipeline texts/s": 3.0}
 """The goals: how many times faster."""
+PROFILED, ASKED_OVER_MATMULS, PROFILED_TEXTS, SHOWN = "onnx-int8", 1.3, 200, 5
+"""The artifact whose operators are timed, the goal for its latency over its matmuls, texts of the profile, operator types in the table."""
 
 
 # ---- what comes of it ----
@@ -139,7 +144,7 @@ def main() -> int:
     folder = resolve.resolve(options.model)
     if json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"] != ["ElectraForSequenceClassification"]:
         raise UserError(f"{options.model}: transformers opens no such model for text classification; fine-tune with --head transformers")
-    before = environment.describe()
+    before = machine.describe()
     sources = [options.model, *options.artifacts]
     place, other = str(folder), options.optimum or options.peers
     known = [(EAGER, place, open_eager, options.peers), (PIPELINE, place, open_pipeline, options.peers)] if options.peers else []
@@ -159,7 +164,7 @@ def main() -> int:
         split="dev",
         num_examples=count,
         calls=options.calls,
-        threads=len(environment.choose_cores(options.threads)),
+        threads=len(machine.choose_cores(options.threads)),
         machine=before,
         rows=rows,
         command=shlex.join(["python", "bench/deployment.py", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])]),
@@ -194,8 +199,20 @@ def export(work: Work) -> tuple[str, str]:
     return str(folder), ""
 
 
+def over_matmuls(work: Work, artifact: Path, texts: list[str]) -> dict[str, Any]:
+    """An ONNX artifact -> its latency at one text over the time of its matmuls, in a process of its own; every text's times.
+
+    Raises:
+        Failed: it cannot be profiled.
+    """
+    with Candidate(sys.executable, "embedding_step.py", environment=environment(work.threads)) as process:
+        found: dict[str, Any] = process.ask("operators", source=str(artifact), threads=work.threads, texts=texts)
+    found |= {name.removesuffix("_ms"): middle(found[name]) for name in ("latency_ms", "matmul_ms")}
+    return found | {"ratio": middle(map(truediv, found["latency_ms"], found["matmul_ms"]))}
+
+
 def measure(work: Work) -> dict[str, Any]:
-    """A classifier, what is built from it, and the peers, by this script."""
+    """A classifier, what is built from it, and the peers, by this script; then the operators of one artifact."""
     data, model = models.sst2(work), models.classifier(work)
     targets = BUILT[:2] if work.quick else BUILT
     artifacts = []
@@ -239,12 +256,27 @@ def measure(work: Work) -> dict[str, Any]:
         if not any(work.folder.glob("*-section.json")):
             raise
     path = max(work.folder.glob("*-section.json"))
-    return {"comparison": json.loads(path.read_text(encoding="utf-8")), "failed": failed}
+    result: dict[str, Any] = {"comparison": json.loads(path.read_text(encoding="utf-8")), "failed": failed}
+    if PROFILED not in failed:
+        texts = [text for text in texts_of(data / "dev.tsv") if text.strip()][: 10 if work.quick else PROFILED_TEXTS]
+        try:
+            result["over_matmuls"] = over_matmuls(work, models.artifact(work, PROFILED), texts)
+        except Failed as error:
+            failed[f"{PROFILED}, profile"] = str(error)
+    return result
 
 
 def lines(result: dict[str, Any]) -> list[str]:
     """The section's tables: those of the script, one level lower."""
     found = [f"#{line}" if line.startswith("#") else line for line in result["comparison"]["markdown"].splitlines()[2:]]
+    if profile := result.get("over_matmuls"):
+        found += ["", f"### {PROFILED}: latency over its matmuls", ""]
+        found += [f"{len(profile['latency_ms'])} texts, one at a time, in a process of its own: latency {spread(profile['latency'], '{:.2f}')} ms,"]
+        found[-1] += f" matmuls {spread(profile['matmul'], '{:.2f}')} ms by ONNX Runtime's profiler, ratio {spread(profile['ratio'])}. An"
+        found[-1] += " attention operator, softmax included, counts as matmuls. The most expensive operators:"
+        whole = sum(profile["operators"].values())
+        shown = [(name, f"{ms:.2f}", f"{ms / whole:.0%}") for name, ms in list(profile["operators"].items())[:SHOWN]]
+        found += ["", *table(("operator", "ms in a text", "share"), shown)]
     return [*found, "", *(f"- {name}: not run: {why}." for name, why in result["failed"].items())]
 
 
@@ -261,7 +293,8 @@ def targets(result: dict[str, Any]) -> list[Target]:
         found = {name: verdict[key]["times"] for name, verdict in result["comparison"]["comparisons"].items() if key in verdict}
         best = max(found, key=lambda name: found[name], default=None)
         out.append(at_least(f"inference, {best or 'ours'}, {what[key]}", found[best] if best else None, asked))
-    return out
+    over = result["over_matmuls"]["ratio"]["median"] if "over_matmuls" in result else None
+    return [*out, at_most(f"inference, {PROFILED}, p50: over the sum of its matmuls", over, ASKED_OVER_MATMULS, "x")]
 
 
 if __name__ == "__main__":

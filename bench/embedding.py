@@ -22,7 +22,7 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,12 +167,15 @@ def interpreter(work: Work, library: str, backend: str) -> tuple[str, str]:
 def our_sources(work: Work, task: str, calibration: Path, failed: dict[str, str]) -> dict[str, str]:
     """Candidate -> the checkpoint or artifact that it opens. Who has none is in `failed`."""
     kind, out = KINDS[task][0], {}
+    model = models.encoder_model(work, kind)
+    if (target := models.target_of(model)) is not None:
+        return {name_of(library, target): str(model) for library in (OURS, SERVED)}
     for backend in BACKENDS:
         names = [name_of(library, backend) for library in (OURS, SERVED) if not work.quick or backend in QUICK[library]]
         if not names:
             continue
         try:
-            place = models.encoder_model(work, kind) if backend == TORCH else models.artifact(work, backend, kind, calibration)
+            place = model if backend == TORCH else models.artifact(work, backend, kind, calibration)
         except RuntimeError as error:
             failed |= dict.fromkeys(names, str(error))
         else:
@@ -298,13 +301,15 @@ def check(name: str, found: Mapping[str, float]) -> None:
         )
 
 
-def compare(task: str, live: Mapping[str, tuple[Candidate, Any]], calls: list[dict[str, Any]], failed: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Open candidates -> their versions and the agreement of their answers with ours from PyTorch. Who differs is in `failed`.
+def compare(
+    task: str, reference: str, live: Mapping[str, tuple[Candidate, Any]], calls: list[dict[str, Any]], failed: dict[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Open candidates -> their versions and the agreement of their answers with those of `reference`. Who differs is in `failed`.
 
     Raises:
-        RuntimeError: ours from PyTorch does not answer.
+        RuntimeError: the reference does not answer.
     """
-    reference, out = name_of(OURS, TORCH), {}
+    out: dict[str, dict[str, Any]] = {}
     try:
         wanted = live[reference][0].ask("answer", calls=calls)
     except (KeyError, Failed) as error:
@@ -376,14 +381,16 @@ def compete(work: Work, task: str, warmup: int, turns: int, say: Callable[[float
     held_out, calibration, calls = inputs(work, task, warmup + turns)
     say(0.0, f"{task}: building artifacts")
     places = our_sources(work, task, calibration, failed)
-    say(0.15, f"{task}: exporting with {PEERS[task]}")
-    places |= peer_sources(work, task, held_out, failed)
-    places |= rival_sources(work, task, failed)
+    target = models.target_of(model)
+    if target is None:  # nobody else opens an artifact
+        say(0.15, f"{task}: exporting with {PEERS[task]}")
+        places |= peer_sources(work, task, held_out, failed)
+        places |= rival_sources(work, task, failed)
     say(0.3, f"{task}: opening {len(places)} models")
     with ExitStack() as stack:
         live = open_all(work, task, places, stack, failed)
         first = [call for group in calls[0].values() for call in group]
-        found = compare(task, live, first, failed)
+        found = compare(task, name_of(OURS, target or TORCH), live, first, failed)
         equal = {name: candidate for name, (candidate, _) in live.items() if name not in failed}
 
         def done(turn: int) -> None:
@@ -391,7 +398,7 @@ def compete(work: Work, task: str, warmup: int, turns: int, say: Callable[[float
 
         timed = take_turns(equal, calls, warmup, failed, done)
         scores = similarity(work, equal, failed) if task == "embed" else {}
-    names = [*(name_of(library, backend) for library in (OURS, SERVED, PEERS[task]) for backend in BACKENDS), *RIVALS]
+    names = dict.fromkeys([*(name_of(library, backend) for library in (OURS, SERVED, PEERS[task]) for backend in BACKENDS), *RIVALS, *places])
     candidates = {name: found.get(name, {}) | timed.get(name, {}) for name in names if name in found or name in failed}
     for name, why in failed.items():
         candidates[name]["error"] = why
@@ -410,8 +417,9 @@ def tokens_of(model: Path, calls: Sequence[dict[str, Any]]) -> float:
 def describe(work: Work, model: Path, kind: str) -> str:
     """A model in a few words."""
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    given = work.options.get("model" if kind == "classifier" else kind.replace("-", "_"))
-    return f"{model.name if given else 'random weights'}, {config['num_hidden_layers']} layers of {config['hidden_size']}"
+    name = f"{model.parent.name}/{model.name}" if model.name in ("best", "final") else model.name
+    name = name if models.given(work, kind) else "random weights"
+    return f"{name}, {config['num_hidden_layers']} layers of {config['hidden_size']}"
 
 
 def summarize(candidates: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
@@ -433,18 +441,30 @@ def summarize(candidates: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     return summary
 
 
+def parts(work: Work) -> dict[str, Work]:
+    """The tasks to measure -> the work of each; 'classify' once per --model, as 'classify', 'classify 2', ..., with its own scratch folder."""
+    out = {task: work for task in KINDS if task in (work.options.get("tasks") or KINDS)}
+    for number, model in enumerate(work.options.get("model") or (), 1):
+        if "classify" in out and number > 1:
+            folder = work.folder / f"model-{number}"
+            folder.mkdir(exist_ok=True)
+            out[f"classify {number}"] = replace(work, folder=folder, options={**work.options, "model": [model]})
+    return out
+
+
 def measure(work: Work) -> dict[str, Any]:
     """Each task."""
     warmup, turns = (1, 2) if work.quick else (WARMUP, work.options.get("repeats") or TURNS)
-    for kind, _, _ in KINDS.values():
-        models.encoder_model(work, kind)  # before anything is measured: one of them may be missing
+    chosen = parts(work)
+    for name, part in chosen.items():
+        models.encoder_model(part, KINDS[name.split()[0]][0])  # before anything is measured: one of them may be missing
     tasks = {}
-    for index, task in enumerate(KINDS):
+    for index, (name, part) in enumerate(chosen.items()):
 
         def say(fraction: float, text: str, index: int = index) -> None:
-            work.progress((index + fraction) / len(KINDS), text)
+            work.progress((index + fraction) / len(chosen), text)
 
-        tasks[task] = compete(work, task, warmup, turns, say)
+        tasks[name] = compete(part, name.split()[0], warmup, turns, say)
     return {"turns": turns, "threads": work.threads, "instructions": instructions(), "tasks": tasks}
 
 
@@ -453,8 +473,10 @@ def lines(result: dict[str, Any]) -> list[str]:
     out = [f"Medians of {result['turns']} turns (least..most), {result['threads']} threads; tokenization included, over HTTP that of JSON too."]
     out[0] += f" int8 of the libraries in ONNX Runtime: their dynamic quantization for {result['instructions']}."
     titles = {"embed": "Vectors (`/embed`)", "rerank": "Passages of a query (`/rerank`)", "classify": "Classes (`/predict`)"}
-    for task, found in result["tasks"].items():
-        out += ["", f"### {titles[task]}", "", f"Model: {found['model']}; {found['tokens']:.0f} tokens an input (median).", ""]
+    for part, found in result["tasks"].items():
+        task, _, number = part.partition(" ")
+        out += ["", f"### {titles[task]}" + (f", model {number}" if number else ""), ""]
+        out += [f"Model: {found['model']}; {found['tokens']:.0f} tokens an input (median).", ""]
         rows = []
         for name, sizes in found["summary"].items():
             for size, row in sizes.items():

@@ -17,6 +17,8 @@ import importlib.metadata
 import json
 import sys
 import time
+from bisect import bisect
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +31,9 @@ PACKAGES = ("electra", "sentence-transformers", "transformers", "torch", "onnxru
 PACKAGES += ("zentorch", "ctranslate2", "tract", "llama-cpp-python", "model2vec")
 ONNX_FILE, OPENVINO_FILE = "onnx/model.onnx", "openvino/openvino_model.xml"
 OPENVINO_INT8_FILE = "openvino/openvino_model_qint8_quantized.xml"
+MATMULS = {"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm"}
+MATMULS |= {"Attention", "QAttention", "MultiHeadAttention"}
+"""Operator types of ONNX Runtime that multiply matrices."""
 Call = dict[str, Any]
 """What one call answers: {"texts": [...]}, or {"query": ..., "texts": [...]}."""
 Answers = Callable[[Call], Any]
@@ -107,6 +112,50 @@ def served_model(
     return lambda call: post("/rerank", call | {"raw_scores": raw_scores}), lambda found: in_order(found, "index"), process.pid, reopen
 
 
+def operator_times(source: str, threads: int, texts: list[str], warmup: int = 3) -> dict[str, Any]:
+    """An ONNX artifact and texts, one at a time -> of each text the latency and the time of its matmuls' kernels, and the time of each operator type.
+
+    A text is answered by the model as users open it, which is timed, and then by one that ONNX Runtime profiles. An attention operator multiplies and
+    takes the softmax in one kernel, which counts as matmuls.
+
+    Returns:
+        'latency_ms' and 'matmul_ms' of each text; 'operators': type -> ms in a text, the most expensive first.
+    """
+    import tempfile
+    from unittest import mock
+
+    import onnxruntime
+
+    import electra
+
+    options = onnxruntime.SessionOptions
+
+    def profiled() -> Any:
+        made = options()
+        made.enable_profiling, made.profile_file_prefix = True, str(Path(folder) / "profile")
+        return made
+
+    plain, latency = electra.load(source, threads=threads, device="cpu"), []
+    with tempfile.TemporaryDirectory() as folder:
+        with mock.patch.object(onnxruntime, "SessionOptions", profiled):
+            watched = electra.load(source, threads=threads, device="cpu")
+        for text in [*texts[:warmup], *texts]:
+            started = time.perf_counter()
+            plain.predict([text])
+            latency.append(1000 * (time.perf_counter() - started))
+            watched.predict([text])
+        events = json.loads(Path(watched.model.session.end_profiling()).read_text(encoding="utf-8"))
+    runs = sorted((event["ts"], event["ts"] + event["dur"]) for event in events if event["name"] == "model_run")[-len(texts) :]
+    kernels = [event for event in events if event["cat"] == "Node" and event["name"].endswith("_kernel_time")]
+    matmuls, operators = [0.0] * len(runs), Counter[str]()
+    for event in kernels:
+        place = bisect(runs, (event["ts"], float("inf"))) - 1
+        if place >= 0:
+            operators[event["args"]["op_name"]] += event["dur"] / 1000 / len(runs)
+            matmuls[place] += event["dur"] / 1000 if event["args"]["op_name"] in MATMULS else 0.0
+    return {"latency_ms": latency[-len(texts) :], "matmul_ms": matmuls, "operators": dict(operators.most_common())}
+
+
 # ---- sentence-transformers, transformers ----
 
 
@@ -143,7 +192,7 @@ def peer_model(kind: str, source: str, backend: str, threads: int, instructions:
         model = library_model(kind, source, "onnx", {"file_name": file, "session_options": settings, "provider": "CPUExecutionProvider"})
     elif runtime == "openvino":
         config: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads}
-        # OpenVINO computes fp32 models in bf16 where the processor has it, unless told otherwise; int8 runs as it comes.
+        # By default OpenVINO computes fp32 models in bf16 where the processor has it; int8 runs as it comes.
         config |= {} if int8 else {"INFERENCE_PRECISION_HINT": "f32"}
         model = library_model(kind, source, "openvino", {"file_name": OPENVINO_INT8_FILE if int8 else OPENVINO_FILE, "ov_config": config})
     else:
@@ -224,7 +273,7 @@ def versions() -> dict[str, str]:
 
 
 def main() -> None:
-    """Serve: 'export', or 'open', then 'answer' (calls -> their answers), 'time' (calls -> seconds of each) and 'memory'."""
+    """Serve: 'export', 'operators', or 'open', then 'answer' (calls -> their answers), 'time' (calls -> seconds of each) and 'memory'."""
     held: dict[str, Any] = {}
     with ExitStack() as stack:
 
@@ -232,6 +281,8 @@ def main() -> None:
             kind = request["kind"]
             if kind == "export":
                 return export(*(request[name] for name in ("task", "source", "output", "backend", "instructions", "texts")))
+            if kind == "operators":
+                return operator_times(request["source"], request["threads"], request["texts"])
             if kind == "export rival":
                 return embedding_peers.export(request["name"], request["source"], request["output"])
             if kind == "open":

@@ -13,6 +13,13 @@ from pathlib import Path
 
 from section import Skipped, Work, electra, run
 
+from electra import bundled
+from electra.inference.artifact import is_artifact, read_manifest
+
+RANDOM = "random"
+"""The value of --model for a classifier of random weights."""
+LONG, LONGEST = "long-classifier", 4096
+"""A classifier of random weights that reads texts of so many tokens."""
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SENTENCE = "what a wonderful , moving film about a river and the people who live beside it .\n"
 
@@ -74,7 +81,7 @@ def plain_text(work: Work, megabytes: float, name: str, language: str = "en") ->
     with path.open("w", encoding="utf-8") as out:
         while size < limit:
             repetition += 1
-            # A repeated document is told apart by a number, or it would be dropped as a duplicate.
+            # A repeated document gets a number, or it would be dropped as a duplicate.
             mark = f" {repetition}" if repetition > 1 else ""
             for document in read_documents(files):
                 text = "\n".join(document.lines) + mark + "\n\n"
@@ -115,6 +122,7 @@ config = (ElectraConfig if names else BertConfig)(vocab_size=len(tokenizer), **s
 if kind == "cross-encoder":
     config.sentence_transformers = {"activation_fn": "torch.nn.modules.activation.Sigmoid"}
 (ElectraForSequenceClassification if names else BertModel)(config).save_pretrained(folder)
+tokenizer.model_max_length = config.max_position_embeddings
 tokenizer.save_pretrained(folder)
 if kind == "bi-encoder":
     parts = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
@@ -146,28 +154,39 @@ def make(work: Work, kind: str, width: int, layers: int, heads: int, embedding: 
     return folder
 
 
+def given(work: Work, kind: str) -> Path | None:
+    """The user's 'classifier' (the first --model), 'bi-encoder' or 'cross-encoder'; None for one of random weights."""
+    chosen = work.options.get("model" if kind == "classifier" else kind.replace("-", "_"))
+    first = chosen[0] if isinstance(chosen, list) else chosen
+    return None if first in (None, RANDOM) else bundled.located(first)
+
+
+def target_of(model: Path) -> str | None:
+    """The target that a model was built for; None for a checkpoint."""
+    return str(read_manifest(model)["target"]) if is_artifact(model) else None
+
+
 def classifier(work: Work) -> Path:
     """The user's classifier (--model), or ELECTRA-Small's shape with random weights.
 
     Raises:
         Skipped: there is none, and no peer to make one.
     """
-    if work.options.get("model"):
-        return Path(work.options["model"])
-    width, layers = (32, 2) if work.quick else (256, 12)
-    return make(work, "classifier", width, layers, heads=4, embedding=128)
+    return encoder_model(work, "classifier")
 
 
 def encoder_model(work: Work, kind: str) -> Path:
-    """The classifier, or the user's 'bi-encoder' or 'cross-encoder' (the options of that name), else all-MiniLM-L6's shape with random weights.
+    """The user's model of a kind, else one of random weights: a classifier of ELECTRA-Small's shape, others of all-MiniLM-L6's.
 
     Raises:
         Skipped: there is none, and no peer to make one.
     """
-    if kind == "classifier":
-        return classifier(work)
-    if given := work.options.get(kind.replace("-", "_")):
-        return Path(given)
+    if (chosen := given(work, kind)) is not None:
+        return chosen
+    if kind in ("classifier", LONG):
+        width, layers = (32, 2) if work.quick else (256, 12)
+        positions = {"max_position_embeddings": LONGEST} if kind == LONG else {}
+        return make(work, kind, width, layers, heads=4, embedding=128, **positions)
     width, layers, heads = (32, 2, 4) if work.quick else (384, 6, 12)
     # With the usual 0.02 all texts would have nearly the same score, and a comparison of scores would see rounding only.
     return make(work, kind, width, layers, heads, embedding=width, initializer_range=width**-0.5)

@@ -10,6 +10,7 @@ from section import table
 SECTIONS = {
     "machine": "machine_limits",
     "pretraining": "throughput",
+    "length": "length",
     "prepare": "prepare",
     "finetuning": "finetuning",
     "inference": "deployment",

@@ -1,13 +1,13 @@
 """Every claim of `electra` about speed, measured with its peers: one command, one record, one table.
 
-  python bench/run.py                                       all sections (almost two hours on two cores)
+  python bench/run.py                                       all sections (about three hours on two cores)
   python bench/run.py --sections pretraining inference      some of them
   python bench/run.py --quick                               all with tiny shapes, in minutes: does it run?
   python bench/run.py --interpreter peers=/venv/bin/python  one that has the packages of bench/pins/peers.txt
   python bench/run.py --model runs/sst2/best --again        another classifier; sections that are done once more
   make bench ARGS="--sections startup"                      the same through make, which installs what is missing
 
-The record is bench/records/DATE-MACHINE.json, its table the .md beside it; both are written after every section. A section that is done with
+The record is bench/records/DATE-MACHINE.json, its table the .md of the same name; both are written after every section. A section that is done with
 the same options is not repeated (--again does), so an interrupted run goes on where it stopped. Exit code 1 where a section failed.
 """
 
@@ -24,22 +24,23 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import environments
+import models
 import report
 from section import ROOT, Skipped, Work
 
-from electra import config, environment
+from electra import bundled, config, environment
 from electra.errors import UserError
 from electra.storage import atomic
 from electra.terminal import duration
 
-ESTIMATES = {"machine": 60, "pretraining": 1500, "prepare": 900, "finetuning": 600, "inference": 420}
-ESTIMATES |= {"embedding": 1500, "serving": 600, "startup": 200, "scaling": 1500, "gpu": 600}
+ESTIMATES = {"machine": 60, "pretraining": 3600, "length": 600, "prepare": 900, "finetuning": 600, "inference": 420}
+ESTIMATES |= {"embedding": 1700, "serving": 600, "startup": 200, "scaling": 1500, "gpu": 600}
 """Seconds on two cores, for the estimate of the remaining time."""
 QUICK_SECONDS = 15.0
-NEEDS = dict.fromkeys(("pretraining", "finetuning", "startup"), ("peers",))
+NEEDS = dict.fromkeys(("length", "finetuning", "startup"), ("peers",))
 NEEDS |= {"prepare": ("peers", "nanotoken", "tokie", "flash-tokenizer"), "inference": ("peers", "optimum")}
 NEEDS |= {"pretraining": ("peers", "zentorch")}
 NEEDS |= {"serving": ("peers", "litserve", "infinity")}
@@ -72,7 +73,13 @@ def read_options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny shapes, few turns: does it run, not how fast")
     parser.add_argument("--again", action="store_true", help="repeat finished sections")
     parser.add_argument("--data", type=Path, help="folder of real data: glue/, corpus-en/, vocab/ (default: ELECTRA_DATA, else ../shared/data)")
-    parser.add_argument("--model", type=Path, help="fine-tuned SST-2 classifier for inference and startup (default: one of random weights)")
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        help="fine-tuned SST-2 classifier for inference, serving and startup; embedding measures each of several: folders, shipped:NAME, "
+        "'random' for one of random weights (default: random)",
+    )
+    parser.add_argument("--tasks", nargs="+", choices=("embed", "rerank", "classify"), help="embedding: some of its tasks (default: all)")
     parser.add_argument(
         "--interpreter",
         nargs="+",
@@ -95,30 +102,39 @@ def read_options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--records", type=Path, default=Path(__file__).resolve().parent / "records", help="folder of the record")
     parser.add_argument("--name", help="the record's name (default: DATE-MACHINE)")
     options = parser.parse_args(argv)
-    for one in options.interpreter:
-        if one.partition("=")[0] not in environments.names() or not one.partition("=")[2]:
-            parser.error(f"--interpreter {one}: expected NAME=PYTHON, NAME one of {', '.join(environments.names())}")
-    for name in ("data", "model", "bi_encoder", "cross_encoder", "scratch"):
-        path = getattr(options, name)
-        if path is not None and not path.is_dir():
-            parser.error(f"--{name.replace('_', '-')} {path}: no such folder")
-    for preset in options.presets or ():
-        try:
-            config.preset_values(preset, "pretrain")
-        except UserError as error:
-            parser.error(f"--presets: {error}")
     cores = len(environment.allowed_cores())
-    if not 0 <= options.threads <= cores:
-        parser.error(f"--threads {options.threads}: this machine has {cores} cores; give 1 .. {cores}, or 0 for all")
-    for name, least in (("steps", 1), ("repeats", 1), ("limit_mb", 0.001)):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            parser.error(f"--{name.replace('_', '-')} {value:g}: at least {least:g}")
+    check(options, cores, parser.error)
     # Two threads that wait for each other on a busy machine make tiny steps take seconds.
     options.threads = options.threads or (1 if options.quick else cores)
     usual = Path(os.environ.get("ELECTRA_DATA", ROOT.parent / "shared" / "data"))
     options.data = options.data or (usual if usual.is_dir() else None)
     return options
+
+
+def check(options: argparse.Namespace, cores: int, error: Callable[[str], NoReturn]) -> None:
+    """Report a wrong value by `error`, which ends the program; `cores`: of this machine."""
+    for one in options.interpreter:
+        if one.partition("=")[0] not in environments.names() or not one.partition("=")[2]:
+            error(f"--interpreter {one}: expected NAME=PYTHON, NAME one of {', '.join(environments.names())}")
+    paths = [(name, getattr(options, name)) for name in ("data", "bi_encoder", "cross_encoder", "scratch")]
+    try:
+        paths += [("model", bundled.located(model)) for model in options.model or () if model != models.RANDOM]
+    except UserError as why:
+        error(f"--model: {why}")
+    for name, path in paths:
+        if path is not None and not path.is_dir():
+            error(f"--{name.replace('_', '-')} {path}: no such folder")
+    for preset in options.presets or ():
+        try:
+            config.preset_values(preset, "pretrain")
+        except UserError as why:
+            error(f"--presets: {why}")
+    if not 0 <= options.threads <= cores:
+        error(f"--threads {options.threads}: this machine has {cores} cores; give 1 .. {cores}, or 0 for all")
+    for name, least in (("steps", 1), ("repeats", 1), ("limit_mb", 0.001)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            error(f"--{name.replace('_', '-')} {value:g}: at least {least:g}")
 
 
 def gpu_name() -> str:
@@ -185,6 +201,7 @@ def main(argv: list[str] | None = None) -> int:
             say(f"bench: {found['problem']}; its rows say so")
     apart = ("sections", "again", "records", "name", "scratch", "interpreter")
     asked = {key: value.name if isinstance(value, Path) else value for key, value in vars(options).items() if key not in apart}
+    asked["model"] = options.model and [Path(model).name for model in options.model]
     record: dict[str, Any] = {"date": date, "options": asked, "machine": here, "commit": here["commit"]}
     record["peers"] = {which: {key: value for key, value in found.items() if key != "python"} for which, found in peers.items()}
     record["sections"] = known

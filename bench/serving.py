@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -86,7 +87,7 @@ def served(command: list[str], port: int, log: Path, values: dict[str, str] | No
     """A server, once it is healthy; ended by SIGTERM. `values`: its environment.
 
     Raises:
-        RuntimeError: it ended, or is not healthy after two minutes; with its last line.
+        RuntimeError: it ended, or is not healthy after two minutes; with the last line that names an error, or the last one.
     """
     with log.open("wb") as stream:
         # In a session of its own: some servers leave the processes that they started.
@@ -105,8 +106,9 @@ def served(command: list[str], port: int, log: Path, values: dict[str, str] | No
                 process.kill()
                 process.wait()
             if process.poll() is not None:
-                last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
-                raise RuntimeError(f"{Path(command[1]).name} did not start: {''.join(last)[:300]}")
+                last = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+                why = [line for line in last if re.match(r"[\w.]+(Error|Exception): ", line)] or last
+                raise RuntimeError(f"it did not start: {''.join(why[-1:])[:300]}")
             yield process
             process.terminate()
             process.wait(60)

@@ -23,6 +23,7 @@ import statistics
 import sys
 import time
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,11 +32,13 @@ from typing import Any
 import turns
 
 CANDIDATES = ("electra", "plain, eager", "plain, SDPA", "plain, compiled", "plain, zentorch", "improved", "improved, oneDNN products")
-CANDIDATES += ("improved, compiled", "electra, bf16", "improved, bf16")
+CANDIDATES += ("improved, compiled", "electra, bf16", "improved, bf16", "electra, bf16 moments")
 CLS, SEP, MASK = 2, 3, 4  # ids of the special pieces in the made-up vocabulary; 0 pads, 1 is unknown
 LINEAR = "mkldnn::_linear_pointwise"
 MATMULS = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::addmm_": 1, "aten::baddbmm": 1, "aten::baddbmm_": 1, LINEAR: 0}
-"""Operators that multiply matrices -> where their left factor stands among the arguments; the right one follows."""
+"""Operators that multiply matrices -> index of their left factor among the arguments; the right one follows."""
+HALF = "c10::BFloat16"
+"""bf16, as the profiler names it."""
 WARMUP = 3
 """Steps before the profiled ones: memory finds its places, oneDNN makes its kernels."""
 FOR_LIFE = ExitStack()
@@ -55,8 +58,8 @@ def batches(shape: Namespace) -> Iterator[list[list[int]]]:
         yield rows
 
 
-def build_electra(shape: Namespace, half: bool) -> Step:
-    """Our objective with our optimizer, put together as `electra.train.loop` does."""
+def build_electra(shape: Namespace, half: bool, moments: str) -> Step:
+    """Our objective with our optimizer (Adam's moments in 'fp32' or 'bf16'), put together as `electra.train.loop` does."""
     import torch
 
     from electra.cpu_kernels import onednn_matmuls
@@ -71,11 +74,11 @@ def build_electra(shape: Namespace, half: bool) -> Step:
     # For the life of this process, as `electra.train.distributed.join` does for a training's.
     FOR_LIFE.enter_context(onednn_matmuls(torch.device("cpu")))
     names = ("hidden_size", "embedding_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "generator_size", "dropout")
-    model = ModelSettings(**{name: getattr(shape, name) for name in names})
+    model = ModelSettings(**{name: getattr(shape, name) for name in names}, max_position_embeddings=max(512, shape.length))
     special = frozenset({0, 1, CLS, SEP, MASK})
     sizes: dict[str, Any] = {"vocab_size": shape.vocab_size, "sequence_length": shape.length}
     objective = build_objective(model, ObjectiveSettings(), **sizes, mask_id=MASK, special_ids=special, seed=1).train()
-    adam = Adam(objective.named_parameters(), OptimizerSettings())
+    adam = Adam(objective.named_parameters(), OptimizerSettings(moments=moments))
     done = 0
 
     def step(rows: list[list[int]]) -> float:
@@ -162,7 +165,7 @@ def build(name: str, shape: Namespace) -> Step:
 
     half = name.endswith("bf16")
     if name.startswith("electra"):
-        return build_electra(shape, half)
+        return build_electra(shape, half, "bf16" if name.endswith("bf16 moments") else "fp32")
     if name in ("improved, oneDNN products", "improved, compiled"):
         torch.set_float32_matmul_precision("medium")
     if name.endswith("zentorch"):
@@ -175,12 +178,22 @@ def build(name: str, shape: Namespace) -> Step:
 class Product:
     """A product of matrices that a step makes."""
 
-    left: list[int]
-    right: list[int]
+    left: tuple[int, ...]
+    right: tuple[int, ...]
     transposed: bool
     """oneDNN's linear layer has its weights as (outputs, inputs)."""
+    half: bool
+    """In bf16; else in fp32."""
     calls: float
     """In a step."""
+
+
+def is_outermost(event: Any) -> bool:
+    """Whether a matmul of the profiler is not part of another: in bf16 baddbmm calls bmm."""
+    parent = event.cpu_parent
+    while parent is not None and parent.name not in MATMULS:
+        parent = parent.cpu_parent
+    return parent is None
 
 
 def profile(step: Step, stream: Iterator[list[list[int]]], num_steps: int) -> tuple[dict[str, Any], list[Product]]:
@@ -197,11 +210,13 @@ def profile(step: Step, stream: Iterator[list[list[int]]], num_steps: int) -> tu
     events = sorted(watch.key_averages(), key=lambda event: -event.self_cpu_time_total)
     whole = sum(event.self_cpu_time_total for event in events)
     shares = {event.key: event.self_cpu_time_total / whole for event in events}
-    products = []
-    for event in watch.key_averages(group_by_input_shape=True):
-        if event.key in MATMULS:
-            left, right = event.input_shapes[MATMULS[event.key] :][:2]
-            products.append(Product(left, right, event.key == LINEAR, event.count / num_steps))
+    calls: Counter[tuple[Any, ...]] = Counter()
+    for event in watch.events():
+        if event.name in MATMULS and is_outermost(event):
+            place = MATMULS[event.name]
+            left, right = event.input_shapes[place : place + 2]
+            calls[tuple(left), tuple(right), event.name == LINEAR, event.input_dtypes[place] == HALF] += 1
+    products = [Product(*key, number / num_steps) for key, number in calls.items()]
     found = {
         "matmul_share": sum(shares.get(name, 0.0) for name in MATMULS),
         "top": [{"op": event.key, "share": round(shares[event.key], 4), "calls": event.count // num_steps} for event in events[:20]],
@@ -211,7 +226,7 @@ def profile(step: Step, stream: Iterator[list[list[int]]], num_steps: int) -> tu
 
 
 def time_products(products: list[Product]) -> dict[str, float]:
-    """A step's products, made again with nothing between them -> seconds, floating-point operations.
+    """A step's products, each in its own precision, made again with nothing between them -> seconds, floating-point operations.
 
     Made in a process set up as the candidate's, so by the same library. What a fused attention kernel multiplies inside is not among them: the
     limit is a little too kind.
@@ -220,7 +235,8 @@ def time_products(products: list[Product]) -> dict[str, float]:
 
     seconds, flops = 0.0, 0.0
     for product in products:
-        a, b = torch.randn(product.left), torch.randn(product.right)
+        dtype = torch.bfloat16 if product.half else torch.float32
+        a, b = torch.randn(product.left, dtype=dtype), torch.randn(product.right, dtype=dtype)
         if product.transposed:
             b = b.t()
         times = []

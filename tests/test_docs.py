@@ -8,6 +8,7 @@ import statistics
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -20,6 +21,8 @@ from electra.settings import FinetuneSettings
 
 sys.path += [str(ROOT / "tools"), str(ROOT / "bench")]
 import compatibility
+import docs_records
+import docs_speed
 import docs_tables
 import overviews
 
@@ -32,7 +35,7 @@ OF_OTHERS = set(
 )
 """Flags of podman, systemd, pip, torchrun and Slurm."""
 OF_BENCH = set("base sections quick again data scratch peers model minutes texts hostile check trials hparams seconds".split())
-OF_BENCH |= set("interpreter bi-encoder cross-encoder replicas".split())
+OF_BENCH |= set("interpreter bi-encoder cross-encoder replicas tasks".split())
 """Flags of our scripts, and words that look like flags."""
 ORIGINALS = set("corpus-dir vocab-file output-dir max-seq-length num-processes blanks-separate-docs do-lower-case doc-stride".split())
 """Flags of the original code."""
@@ -50,7 +53,7 @@ def test_drift_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "electra" / "a").mkdir(parents=True)
     (tmp_path / "electra" / "a" / "b.py").write_text("class C:\n    def method(self): ...\n")
     page = tmp_path / "page.md"
-    monkeypatch.setitem(docs_tables.MAKERS, "one", lambda old: docs_tables.table(("a", "b"), [("x", "83.9")]))
+    monkeypatch.setitem(docs_tables.MAKERS, "one", lambda old: docs_records.table(("a", "b"), [("x", "83.9")]))
     text = docs_tables.generated("# A title\n<!-- table: one -->\n<!-- end -->\n[here](#a-title) `a/b.py:C.method`\n")
     page.write_text(text)
     assert docs_tables.problems(page) == "" and "| x | 83.9 |" in text
@@ -76,9 +79,52 @@ def test_a_test_that_moved_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_hand_written_columns_are_kept_and_never_invented() -> None:
     old = ["| name | what | metric |", "|---|---|---|", r"| `a` | one \| two | | x |"]
-    assert docs_tables.kept(docs_tables.cells_of(old), "`a`", "what") == [r"one \| two"]
-    with pytest.raises(docs_tables.MissingRow, match="write a row for `b` by hand, with what"):
-        docs_tables.kept(docs_tables.cells_of(old), "`b`", "what")
+    assert docs_records.kept(docs_records.cells_of(old), "`a`", "what") == [r"one \| two"]
+    with pytest.raises(docs_records.MissingRow, match="write a row for `b` by hand, with what"):
+        docs_records.kept(docs_records.cells_of(old), "`b`", "what")
+
+
+def of(value: float) -> dict[str, float]:
+    """A figure of the bench, with its range."""
+    return {"median": value, "least": value, "most": value}
+
+
+def test_sections_of_the_bench_have_their_tables_when_a_record_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    results: dict[str, Any] = {}
+    monkeypatch.setattr(docs_speed, "measured", lambda name: [("bench/records/x.json", "CPU, today", results[name])] if name in results else [])
+    for name, section in (("length", "length"), ("servers", "serving")):
+        assert docs_records.MAKERS[name]([]) == [f'Not measured yet: `make bench ARGS="--sections {section}"`.']
+    row = {"ms": of(2.0), "tokens_per_second": of(4096.0), "peak_memory_bytes": 5e8, "cost": of(1.25)}
+    summary = {
+        name: {"128": row, "4096": {"error": "it reads at most 512 tokens at once"}} for name in ("fp32", "bf16", "PyTorch", "onnx", "onnx-int8")
+    }
+    results["length"] = {"lengths": [128, 4096], "summary": summary}
+    text = "\n".join(docs_records.MAKERS["length"]([]))
+    assert "| CPU, today | 128 | 4,096 (1.25x) | 0.50 GB | 4,096 (1.25x) | 0.50 GB |" in text
+    assert "| CPU, today | 128 | 2.0 (1.25x) | 0.50 GB |" in text and "| CPU, today | 4,096 | it reads at most 512 tokens at once |  |" in text
+    run = {"answered_per_second": 1200.4, "p50_ms": 3.0, "p99_ms": 9.26, "rejection_rate": 0.015}
+    results["serving"] = {
+        "rows": {"electra serve, onnx": {"16": [run, run | {"p50_ms": 5.0}]}},
+        "memory_mb": {},
+        "failed": {"infinity": "no package"},
+    }
+    rows = docs_records.MAKERS["servers"]([])[2:]
+    assert rows[0] == "| CPU, today | electra serve, onnx | 16 | 1,200 | 4.0 ms | 9.3 ms | 1.5% |  |"
+    assert rows[1] == "| CPU, today | infinity |  | not run: no package |  |  |  |  |"
+
+
+def test_a_headline_is_a_range_over_the_records_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained(plain: float, improved: float, **more: Any) -> dict[str, Any]:
+        peers = {"plain, eager": 9.0, "plain, SDPA": plain, "improved": 3.0, "improved, oneDNN products": improved}
+        found = {name: {"electra_is_faster_by": of(value)} for name, value in peers.items()} | {"improved, compiled": {"error": "why"}}
+        return {"runs": [{"preset": "small", "dropout": 0.1, "summary": found | more}]}
+
+    results = {"pretraining": [trained(4.0, 2.0), trained(3.0, 2.5, **{"electra, bf16": {"share_of_limit": of(0.7)}}), {"runs": []}]}
+    monkeypatch.setattr(docs_speed, "measured", lambda name: [("", f"CPU {number}", one) for number, one in enumerate(results.get(name, []))])
+    rows = docs_records.MAKERS["headlines"]([])[2:]
+    assert rows[0] == "| pre-training `small`: speed over the faster plain loop | 3.00x to 4.00x | CPU 0: 4.00x; CPU 1: 3.00x |"
+    assert rows[1] == "| pre-training `small`: speed over the fastest improved loop | 2.00x to 2.50x | CPU 0: 2.00x; CPU 1: 2.50x |"
+    assert rows[2] == "| pre-training `small` in bf16: share of the matmul limit | 70% | CPU 1: 70% |" and "5.90x" in rows[3] and len(rows) == 4
 
 
 def test_every_record_is_named_in_the_docs() -> None:
@@ -140,7 +186,7 @@ def test_readme_is_short() -> None:
 def test_the_targets_of_the_record_are_those_there_are() -> None:
     from electra.exporting.targets import TARGETS
 
-    rows = docs_tables.record(docs_tables.BENCH + "2026-11-22-targets.json")["rows"]
+    rows = docs_records.record(docs_records.BENCH + "2026-11-22-targets.json")["rows"]
     assert set(TARGETS) <= {row["kind"] for row in rows} and all(row["error"] is None and row["num_examples"] == 872 for row in rows)
 
 
@@ -151,9 +197,9 @@ def test_the_clue_preset_has_the_learning_rate_of_its_seed() -> None:
 
 def test_scores_that_presets_claim_are_their_records() -> None:
     """SST-2 of `mini` and `mini-ship`, in their comments and descriptions; every preset names a source."""
-    sst2, shipped = (docs_tables.record(docs_tables.EXPERIMENTS + name) for name in ("sst2-after-pretraining.json", "shipped/record.json"))
-    mini, random = (docs_tables.percent(sst2["finetuned"][start]["scores"]["accuracy"]["mean"]) for start in ("electra", "random"))
-    ship = docs_tables.percent(statistics.fmean(shipped["finetuning"]["accuracy"]))
+    sst2, shipped = (docs_records.record(docs_records.EXPERIMENTS + name) for name in ("sst2-after-pretraining.json", "shipped/record.json"))
+    mini, random = (docs_records.percent(sst2["finetuned"][start]["scores"]["accuracy"]["mean"]) for start in ("electra", "random"))
+    ship = docs_records.percent(statistics.fmean(shipped["finetuning"]["accuracy"]))
     texts = {(kind, name): path.read_text(encoding="utf-8") for kind in ("pretrain", "finetune") for name, path in config.presets(kind).items()}
     assert [key for key, text in texts.items() if "Source" not in text] == []
     found = {key: re.findall(r"SST-2 (?:dev )?([0-9.]+[0-9])", text) for key, text in texts.items() if key[1] in ("mini", "mini-ship")}
