@@ -212,8 +212,9 @@ DEEPEST, LONGEST_KEY = 8, 100
 """Levels of tables in a settings file; parts of a key with dots."""
 
 
-def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A TOML file merged over its `base = "name"`: a file next to it, else a packaged preset. Its `description` and `instead` are left out.
+def read_toml(path: Path | str, kind: str = "pretrain", _above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A TOML file merged over its `base = "name"`: a file next to it, else a packaged preset, of `kind` if there is one. Its `description` and
+    `instead` are left out.
 
     Raises:
         UserError: missing, not TOML, or a base that does not exist or leads back to the file itself.
@@ -238,8 +239,9 @@ def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    # Nearest first: next to the file, else packaged, else deprecated.
-    folders = [path.parent, *sorted(PRESETS.glob("*/"), reverse=True), *sorted(PRESETS.glob("*/deprecated/"), reverse=True)]
+    # Nearest first: next to the file, else packaged, else deprecated. 'mini' is a preset of both kinds.
+    kinds = sorted(PRESETS.glob("*/"), key=lambda folder: folder.name != kind)
+    folders = [path.parent, *kinds, *(folder / "deprecated" for folder in kinds)]
     files = (folder / f"{base}.toml" for folder in folders)
     named = isinstance(base, str) and len(base) < LONGEST_NAME // 4  # of up to four bytes each
     below = next((file for file in files if named and file.stem == base and file.is_file() and not file.samefile(path)), None)
@@ -248,7 +250,7 @@ def read_toml(path: Path | str, _above: tuple[str, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path}: base '{shortened(str(base))}' not found; {did_you_mean(str(base), known)}")
     if str(below) in _above:
         raise UserError(f"{path}: base '{base}' leads back to itself; remove one of them")
-    return merge(read_toml(below, (*_above, str(path))), values)
+    return merge(read_toml(below, kind, (*_above, str(path))), values)
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -292,7 +294,7 @@ def preset_values(name: str, kind: str) -> dict[str, Any]:
     if name in known:
         return read_toml(known[name])
     if is_settings_file(name, kind):
-        return read_toml(name)
+        return read_toml(name, kind)
     if (old := PRESETS / kind / "deprecated" / f"{name}.toml").is_file():
         instead = tomllib.loads(old.read_text(encoding="utf-8"))["instead"]
         say(f"warning: preset '{name}' is deprecated and will be removed; use {instead}")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT
+from served_models import call, in_process
 
 import electra
 from electra import bundled
@@ -150,10 +151,21 @@ def test_what_is_not_bundled_is_refused(task: str) -> None:
 
 
 def test_they_are_served_where_none_is_named() -> None:
-    assert models.named_sources(ServeSettings().models or models.SHIPPED) == {"sentiment": "shipped:sentiment", "detector": "shipped:detector"}
+    assert models.named_sources(ServeSettings().models or models.SHIPPED) == {
+        name: f"shipped:{name}" for name in ("sentiment", "encoder", "detector")
+    }
     assert models.named_sources(["shipped:mini", "feeling=shipped:sentiment"]) == {"mini": "shipped:mini", "feeling": "shipped:sentiment"}
     model = models.as_model("sentiment", load("shipped:sentiment"), models.artifact_record("shipped:sentiment"))
     assert (model.role, model.task, model.target) == ("classifier", "sst2", "onnx-int8")
+
+
+def test_a_request_without_a_name_is_answered_by_the_one_that_is_made_for_it() -> None:
+    with in_process() as (_, url):
+        vectors = call(url, "/embed", {"inputs": "a great movie"})
+        np.testing.assert_allclose(vectors.json, load("shipped:encoder").embed(["a great movie"], normalize=True), atol=1e-6)
+        assert vectors.headers["x-model"] == "encoder" == call(url, "/v1/embeddings", {"input": "a great movie"}).json["model"]
+        assert call(url, "/predict", {"inputs": "a great movie"}).json[0]["label"] == "positive"
+        assert call(url, "/detect", {"inputs": "a great movie"}).headers["x-model"] == "detector"
 
 
 # ---- the checkpoint ----

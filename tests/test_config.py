@@ -252,6 +252,13 @@ def test_base_may_be_a_packaged_preset(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
 
 
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+def test_base_is_a_preset_of_the_kind_that_is_read(kind: str, tmp_path: Path) -> None:
+    """'mini' is a preset of both."""
+    (tmp_path / "mine.toml").write_text('base = "mini"\n')
+    assert config.preset_values(str(tmp_path / "mine.toml"), kind) == config.preset_values("mini", kind)
+
+
 def test_a_cycle_of_bases_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('base = "b"\n')
     (tmp_path / "b.toml").write_text('base = "a"\n')

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from electra.contracts import Prediction
-from electra.data.tables import table_format
 from electra.errors import UserError
 from electra.inference import parts, text_io
 from electra.inference.answerer import FoundAnswer
 from electra.inference.backends import architecture_of
 from electra.inference.predictor import Predictor, describe, load_for
-from electra.inference.text_io import AnsweredText, Text, TextColumns, TypedText
+from electra.inference.text_io import AnsweredText, Text, TextColumns
 from electra.settings import PredictSettings
 from electra.storage import resolve
-from electra.tasks.conll_files import TagColumns, read_tagged
-from electra.tasks.data_warnings import TAGGED, looks_tagged, reporting
+from electra.tasks.data_warnings import reporting
 from electra.tasks.input_spec import recorded_columns
-from electra.tasks.span_files import texts_of_records
-from electra.terminal import counted, say
+from electra.terminal import counted
 
 
 def run(settings: PredictSettings) -> None:
@@ -97,19 +93,18 @@ def _answered(text: Text, found: FoundAnswer) -> AnsweredText:
 
 
 def read_words(settings: PredictSettings, model: Predictor, file: str) -> Iterator[Text]:
-    """A file -> texts, or words; a cell may be a list of words."""
-    texts = _annotated_texts(settings, file) or _words_in_columns(settings, file, model.head.labels)
-    columns = TextColumns(text=settings.text, usual=("text", "words", "tokens"))
-    return text_io.read_texts(file, columns, pairs=False, words=True, kind=settings.kind) if texts is None else texts
+    """A file -> texts, or words: the words that `electra evaluate` reads in it."""
+    from electra.inference.token_classification import read_sentences
+
+    return read_sentences(file, model.head.labels, settings.text, settings.kind)
 
 
 def tag_words(settings: PredictSettings, model: Predictor, texts: Iterator[Text]) -> Iterator[AnsweredText]:
     """By a token classifier: a tag for each word."""
-    from electra.inference.token_classification import tagged_columns, tagged_record
+    from electra.inference.token_classification import sentence_of, tagged_columns, tagged_record
 
     inputs, again = itertools.tee(texts)
-    sentences = (text.text if text.words is None else text.words for text in inputs)
-    for found, text in zip(model.iterate_tags(sentences, constrained=settings.constrained), again, strict=False):
+    for found, text in zip(model.iterate_tags(map(sentence_of, inputs), constrained=settings.constrained), again, strict=False):
         record = tagged_record(found)
         # What was read is part of the answer, and needs no second column of its name.
         read = frozenset({text.column or "text"} & record.keys())
@@ -122,28 +117,3 @@ LABELS = parts.PartsOfTexts(role="classifier", read=read_texts, answer=label_tex
 ANSWERS = parts.PartsOfTexts(role="question-answering", read=read_questions, answer=answer_questions)
 KINDS = {"span": ANSWERS, "tagging": parts.PartsOfTexts(role="token-classification", read=read_words, answer=tag_words)}
 """Head of a model -> what it does with texts; others label them."""
-
-
-def _annotated_texts(settings: PredictSettings, file: str) -> Iterator[Text] | None:
-    """The texts of an annotation tool's export that has no column of texts; None: it is another file."""
-    if file == "-" or isinstance(file, TypedText) or settings.kind or settings.text or table_format(file) in (None, "csv", "tsv"):
-        return None
-    found = texts_of_records(Path(file))
-    return None if found is None else (Text(text, words=words, place=place) for place, text, words in found)
-
-
-def _words_in_columns(settings: PredictSettings, file: str, labels: Sequence[str]) -> Iterator[Text] | None:
-    """The sentences of a file of tagged words, by its suffix, or where its last column holds the model's tags alone; None: it is another file."""
-    path = Path(file)
-    if file == "-" or isinstance(file, TypedText) or settings.kind or settings.text or not path.is_file():
-        return None
-    named = path.name.lower().removesuffix(".gz").endswith(TAGGED)
-    if not named and (table_format(file) not in (None, "tsv") or not looks_tagged(path)):
-        return None
-    sentences = read_tagged(path, TagColumns(), "test")
-    if not named:
-        if not all(tag in labels for sentence in sentences for tag in sentence.label or ()):  # type: ignore[union-attr]
-            return None
-        say(f"{file}: read as words and tags in columns, one word a line; for a text a line give --input-format lines")
-    places = ((sentence.words or (), f"{file}, sentence {number}") for number, sentence in enumerate(sentences, 1))
-    return (Text(" ".join(words), words=tuple(words), place=place) for words, place in places)

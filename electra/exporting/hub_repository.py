@@ -53,7 +53,7 @@ def check_source(path: Path) -> Path:
     if is_artifact(folder):
         if read_manifest(folder).get("layout") == "hub" and folder.is_dir():
             return folder
-        raise UserError(f"{path} is an artifact, which has no weights for transformers; give the checkpoint it was built from")
+        raise UserError(_why_no_artifact(path, read_manifest(folder)))
     if not folder.is_dir() or not any(folder.iterdir()):
         raise UserError(
             f"{path} is not a checkpoint folder (config.json, model.safetensors), nor one of build --layout hub; give one such as runs/mini/final"
@@ -61,6 +61,23 @@ def check_source(path: Path) -> Path:
     found = resolve.modules_folder(folder, resolve.resolve(folder))
     describe(str(found))  # damaged files are found before anything is asked or made
     return found
+
+
+def _why_no_artifact(path: Path, manifest: Mapping[str, Any]) -> str:
+    """Why an artifact is not made a repository, and what is.
+
+    Its 8-bit graph is not the hub's model_quantized.onnx: its operations are ONNX Runtime's own, its weights have 8 bits, which overflow on an x86
+    processor without VNNI, and a QA model or generator has other inputs and outputs.
+    """
+    built_from = resolve.end_of(str(manifest["source"].get("name") or ""))
+    remedy = f"give the checkpoint it was built from{f' ({built_from})' if built_from else ''}"
+    if bundled.is_shipped(path):
+        remedy = (
+            "give its checkpoint, shipped:mini"
+            if str(path) == "shipped:detector"
+            else "its checkpoint is not bundled, 'make model' makes it in hours"
+        )
+    return f"{path} is an artifact for {manifest['target']}: it has no PyTorch weights, and its graph is not in the hub's form; {remedy}"
 
 
 def write_repository(

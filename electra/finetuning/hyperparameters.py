@@ -138,8 +138,8 @@ def recorded_values(settings: FinetuneSettings, input_specs: Mapping[str, Mappin
     return with_absolute_paths(config.to_values(replace(settings, resume=False)) | ({"for_task": own} if own else {}))
 
 
-PLACES = ("data", "train", "dev", "output", "model", "teacher", "unlabelled", "pretraining_data", "preset")
-"""Settings that may be paths."""
+PLACES = frozenset("data train dev output model teacher unlabelled pretraining_data preset task_data init init_mlm finetune_preset".split())
+"""Settings that may be paths, of `finetune` and `ablate`."""
 
 
 def with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def absolute(name: str, value: Any) -> Any:
         return [absolute(name, each) for each in value]
     prefix = RANDOM if str(value).startswith(RANDOM) else ""
     place = str(value).removeprefix(prefix)
-    is_path = config.is_settings_file(place, "finetune") if name == "preset" else name == "output" or os.path.exists(place)
+    is_path = config.is_settings_file(place, "finetune") if name.endswith("preset") else name == "output" or os.path.exists(place)
     return prefix + os.path.abspath(place) if is_path else value
 
 

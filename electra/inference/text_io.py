@@ -42,6 +42,8 @@ class Text:
     pair: str | None = None
     words: tuple[str, ...] | None = None
     """Where a table holds a list of words; `text` is them, joined by blanks."""
+    places: tuple[tuple[int, int], ...] | None = None
+    """Characters (first, end) of each word of `text`, where an annotation tool's export is read."""
     row: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """All columns; of a line its texts."""
     column: str = ""
@@ -168,7 +170,7 @@ def read_texts(file: str, columns: TextColumns | None = None, *, pairs: bool = T
         file: a file, a folder that `datasets` saved, '-', or a typed text.
         columns: of a table.
         pairs: whether there may be second texts.
-        words: whether a cell may be a list of words.
+        words: whether a cell may be a list of words; the first row decides, and such a column comes before one of texts.
         kind: 'csv', 'tsv', 'jsonl', 'json', 'parquet', 'arrow' or 'lines'; None: as the name says.
 
     Raises:
@@ -228,12 +230,18 @@ def _from_line(line: str, place: str, columns: TextColumns, pairs: bool) -> Text
     return Text(parts[0], parts[1] if len(parts) == 2 else None, row=row, place=place)
 
 
+def _is_words(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(word, str) for word in value)
+
+
 def _from_rows(rows: Iterator[tuple[int, tables.Row]], name: str, columns: TextColumns, pairs: bool, words: bool) -> Iterator[Text]:
     text = pair = None
     for number, row in rows:
         place = f"{name}, line {number}"
         if text is None:
             text, pair = columns.of_table(row, place)
+            lists = [name for name in columns.usual if words and not columns.text and _is_words(row.get(name))]
+            text = lists[0] if lists else text
         value = tables.cell(row, text, place, "--text") if words else None
         if isinstance(value, list):
             if not all(isinstance(word, str) for word in value):

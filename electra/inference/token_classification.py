@@ -6,26 +6,42 @@ Also the records of the pipeline 'token-classification': those of single tokens,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from electra.contracts import Example, Features, TagPrediction
+from electra.data.tables import table_format
 from electra.data.windows import chunks
 from electra.errors import UserError
 from electra.inference.answerer import Answerer
 from electra.inference.call_forms import choice, flag, names, one_text, whole
+from electra.inference.text_io import Text, TextColumns, TypedText, read_texts
+from electra.tasks.conll_files import TagColumns, read_tagged, span_form
+from electra.tasks.data_warnings import TAGGED, looks_tagged
+from electra.tasks.span_files import TEXT_FIELD, has_tokens, texts_of_records, words_in
 from electra.tasks.tag_schemes import find_spans, marks_spans
 from electra.tasks.tagging import word_pieces, word_probabilities, word_windows
+from electra.terminal import say
 
 if TYPE_CHECKING:
     from electra.data.tokenizer import Tokenizer
 
 
-Sentence: TypeAlias = str | Sequence[str]
-"""A text, or its words."""
+@dataclass(frozen=True)
+class WordsInText:
+    """A text, and the places of its words."""
+
+    text: str
+    places: Sequence[tuple[int, int]]
+    """Characters (first, end) of each word."""
+
+
+Sentence: TypeAlias = str | Sequence[str] | WordsInText
+"""A text, its words, or both."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +144,7 @@ def entities(text: str, words: Sequence[TaggedWord]) -> list[Entity]:
 def word_units(sentence: Sentence, tokenizer: Tokenizer, delimiter: str = " ") -> TaggingUnits:
     """A text -> its words by the tokenizer's own rules, so that tokens are those of the whole text; or given words, each by itself.
 
-    The text of given words is these joined by `delimiter`.
+    The text of words without one is these joined by `delimiter`.
 
     Raises:
         UserError: neither.
@@ -136,6 +152,9 @@ def word_units(sentence: Sentence, tokenizer: Tokenizer, delimiter: str = " ") -
     if isinstance(sentence, str):
         found = tokenizer.encode_words(sentence)
         return TaggingUnits(sentence, [ids for ids, _ in found], [place for _, place in found])
+    if isinstance(sentence, WordsInText):
+        words = [sentence.text[start:end] for start, end in sentence.places]
+        return TaggingUnits(sentence.text, word_pieces(words, tokenizer), sentence.places)
     if not isinstance(sentence, list | tuple) or not all(isinstance(word, str) for word in sentence):
         raise UserError(f"expected a text or a list of words, got {type(sentence).__name__} {str(sentence)[:60]!r}; split it into words")
     return TaggingUnits(delimiter.join(sentence), word_pieces(sentence, tokenizer), _places(sentence, delimiter))
@@ -149,7 +168,7 @@ def _places(words: Sequence[str], delimiter: str) -> list[tuple[int, int]]:
     return places
 
 
-def token_units(text: Sentence, tokenizer: Tokenizer, delimiter: str = " ") -> TaggingUnits:
+def token_units(text: str | Sequence[str], tokenizer: Tokenizer, delimiter: str = " ") -> TaggingUnits:
     """A text, or words that are joined by `delimiter` -> its tokens, each a unit; of given words each is tokenized by itself."""
     if isinstance(text, str):
         ids, offsets = tokenizer.encode_offsets(text)
@@ -163,9 +182,68 @@ def token_units(text: Sentence, tokenizer: Tokenizer, delimiter: str = " ") -> T
     return TaggingUnits(delimiter.join(text), units, places)
 
 
-def units_for(strategy: str, text: Sentence, tokenizer: Tokenizer, delimiter: str = " ") -> TaggingUnits:
+def units_for(strategy: str, text: str | Sequence[str], tokenizer: Tokenizer, delimiter: str = " ") -> TaggingUnits:
     """What a strategy of the pipeline tags in a text, or in words: its words with 'spans', else its tokens."""
     return (word_units if strategy == "spans" else token_units)(text, tokenizer, delimiter)
+
+
+# ---- files ----
+
+
+def sentence_of(text: Text) -> Sentence:
+    """What is tagged in a text that was read."""
+    return WordsInText(text.text, text.places) if text.places is not None else text.text if text.words is None else text.words
+
+
+def read_sentences(file: str, labels: Sequence[str], column: str | None = None, kind: str | None = None) -> Iterator[Text]:
+    """A file -> texts, words, or texts and their words: the words that `electra evaluate` reads in it.
+
+    Args:
+        file: as in `text_io.read_texts`; also a file of tagged words in columns.
+        labels: the model's tags.
+        column: the column that is read, as a text or a list of words; None: the usual ones.
+        kind: the file's format; None: as its name and content say.
+
+    Raises:
+        UserError: as `text_io.read_texts`, or words that are not those of their text.
+    """
+    known = file != "-" and not isinstance(file, TypedText) and not kind and not column
+    texts = (_annotated(file) or _in_columns(Path(file), labels)) if known else None
+    if texts is not None:
+        return texts
+    columns = TextColumns(text=column, usual=("text", "words", "tokens"))
+    texts = read_texts(file, columns, pairs=False, words=True, kind=kind)
+    return texts if column else (_with_words(text) if text.words is None and has_tokens(text.row) else text for text in texts)
+
+
+def _with_words(text: Text) -> Text:
+    """The text of an annotation tool's record, with its words."""
+    return replace(text, places=tuple(words_in(text.row, text.text, text.place)))
+
+
+def _annotated(file: str) -> Iterator[Text] | None:
+    """The texts of an annotation tool's export and their words; None: it is another file."""
+    if table_format(file) in (None, "csv", "tsv"):
+        return None
+    if (found := texts_of_records(Path(file))) is not None:
+        return (Text(text, places=tuple(places), place=place) for place, text, places in found)
+    if span_form(Path(file), TagColumns()) in (None, TEXT_FIELD):
+        return None
+    return map(_with_words, read_texts(file, TextColumns(text=TEXT_FIELD), pairs=False))
+
+
+def _in_columns(path: Path, labels: Sequence[str]) -> Iterator[Text] | None:
+    """The sentences of a file of tagged words, by its suffix, or where its last column holds the model's tags alone; None: it is another file."""
+    named = path.name.lower().removesuffix(".gz").endswith(TAGGED)
+    if not path.is_file() or (not named and (table_format(path) not in (None, "tsv") or not looks_tagged(path))):
+        return None
+    sentences = read_tagged(path, TagColumns(), "test")
+    if not named:
+        if not all(tag in labels for sentence in sentences for tag in sentence.label or ()):  # type: ignore[union-attr]
+            return None
+        say(f"{path}: read as words and tags in columns, one word a line; for a text a line give --input-format lines")
+    places = ((sentence.words or (), f"{path}, sentence {number}") for number, sentence in enumerate(sentences, 1))
+    return (Text(" ".join(words), words=tuple(words), place=place) for words, place in places)
 
 
 # ---- records of a pipeline ----

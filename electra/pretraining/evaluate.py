@@ -37,10 +37,12 @@ from electra.model.objectives import (
     CorruptionObjective,
     Discriminator,
     Electric,
+    LayerDistillation,
     PretrainingObjective,
     ReplacedTokenObjective,
     ReplaceMaskedLM,
 )
+from electra.model.pretraining_models import read_teacher, teacher_shape
 from electra.settings import DataSettings, EvaluateSettings, ObjectiveSettings, PretrainSettings, WatchSettings
 from electra.storage import resolve
 from electra.tasks.input_spec import PRETRAINING, recorded
@@ -83,7 +85,8 @@ class EvaluationSpec:
         words += [f"temperature {values.temperature:g}"] if values.temperature != 1 else []
         words += ["disallow_correct"] if values.disallow_correct else []
         words += [f"generator {self.generator}"] if self.generator != "masked" else []
-        what = "next tokens" if values.objective == "clm" else f"masking: {', '.join(words)}"
+        others = {"clm": "next tokens", "distill": "the teacher's hidden states"}
+        what = others.get(values.objective) or f"masking: {', '.join(words)}"
         examples = f"at most {self.num_examples:,} held-out examples of up to {self.data.sequence_length} tokens, seed {self.seed}"
         return f"{what}; {examples} ({self.origin})"
 
@@ -195,6 +198,8 @@ def held_out_metrics(settings: EvaluateSettings) -> dict[str, float]:
 def objective_of(checkpoint: Checkpoint, spec: EvaluationSpec, tokenizer: Tokenizer) -> PretrainingObjective:
     """A checkpoint's networks in the objective they were trained with."""
     module, settings, known = checkpoint.module, spec.objective, vocabulary(tokenizer)
+    if isinstance(module, Encoder):
+        return distillation_of(checkpoint, module, settings)
     if isinstance(module, Discriminator):
         kind = Electric if is_electric(checkpoint) else ReplacedTokenObjective
         return kind(module, source_of(checkpoint, spec, tokenizer), settings, sequence_length=spec.data.sequence_length)
@@ -222,20 +227,44 @@ def source_of(checkpoint: Checkpoint, spec: EvaluationSpec, tokenizer: Tokenizer
 
 
 def load_copy_head(objective: AllTokensMaskedLM, checkpoint: Checkpoint) -> AllTokensMaskedLM:
-    """Read the copy head, which is no part of the model, from the training state of the run's newest checkpoint.
+    """Read the copy head, which is no part of the model."""
+    objective.copy_head.load_state_dict(training_weights(checkpoint, "copy_head.", "the copy head of 'all-tokens-mlm' is"))
+    return objective
+
+
+def distillation_of(checkpoint: Checkpoint, student: Encoder, settings: ObjectiveSettings) -> LayerDistillation:
+    """A student with the teacher of its run and the projections between them, which are no part of the model.
 
     Raises:
-        UserError: there is none.
+        UserError: the checkpoint lies in no run, or its teacher is not there or another network.
+    """
+    run = run_folder(checkpoint.path)
+    teacher = None if run is None else config.read_toml(run / "config.toml").get("teacher")
+    if teacher is None:
+        what = "a student's loss needs the teacher and the projections, which are in its run alone"
+        raise UserError(f"{checkpoint.path}: {what}; give the run or one of its checkpoints, or score the student with --task")
+    maps = training_weights(checkpoint, "maps.", "the projections of a student are")
+    encoder = read_teacher(str(teacher))
+    if tuple(settings.teacher_shape) != teacher_shape(encoder):
+        raise UserError(f"{teacher} is not the teacher that {run} learned from: it has another shape; put that one there")
+    objective = LayerDistillation(student, encoder)
+    objective.maps.load_state_dict(maps)
+    return objective
+
+
+def training_weights(checkpoint: Checkpoint, prefix: str, what: str) -> dict[str, torch.Tensor]:
+    """Weights that are no part of the model, by the beginning of their names: from the training state of the run's newest checkpoint.
+
+    Raises:
+        UserError: there is none; `what` names them, with a verb.
     """
     run = run_folder(checkpoint.path)
     newest = None if run is None else resolve.newest_checkpoint(run)
     places = [checkpoint.path, *([newest] if newest and checkpoint.path.name == "final" else [])]
     file = next((file for place in places if (file := place / "training" / "weights.safetensors").exists()), None)
     if file is None:
-        raise UserError(f"{checkpoint.path}: the copy head of 'all-tokens-mlm' is only in RUN/checkpoints; give the run or one of its checkpoints")
-    prefix = "copy_head."
-    objective.copy_head.load_state_dict({name.removeprefix(prefix): value for name, value in load_file(file).items() if name.startswith(prefix)})
-    return objective
+        raise UserError(f"{checkpoint.path}: {what} only in RUN/checkpoints; give the run or one of its checkpoints")
+    return {name.removeprefix(prefix): value for name, value in load_file(file).items() if name.startswith(prefix)}
 
 
 def vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -378,6 +407,13 @@ def make_set(settings: EvaluateSettings) -> CorruptionSet:
     )
 
 
+def is_student(checkpoint: Checkpoint) -> bool:
+    """Whether an encoder without a head records that it was distilled from another."""
+    found = checkpoint.hf_config.get(PRETRAINING)
+    objective = found.get("objective") if isinstance(found, dict) else None
+    return isinstance(checkpoint.module, Encoder) and isinstance(objective, dict) and objective.get("objective") == "distill"
+
+
 def open_pretrained(settings: EvaluateSettings) -> Checkpoint:
     """The model.
 
@@ -385,7 +421,7 @@ def open_pretrained(settings: EvaluateSettings) -> Checkpoint:
         UserError: it is not pre-trained only, or has fewer positions than --sequence-length.
     """
     checkpoint = load_checkpoint(settings.model)
-    if resolve.head_of(checkpoint.architecture) not in ("replaced-tokens", "masked-lm"):
+    if resolve.head_of(checkpoint.architecture) not in ("replaced-tokens", "masked-lm") and not is_student(checkpoint):
         raise UserError(
             f"{settings.model} is {resolve.with_article(checkpoint.architecture)}; pre-training metrics need a pre-trained one; "
             "score a fine-tuned one with --task"

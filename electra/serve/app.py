@@ -403,7 +403,7 @@ def _text(value: Any) -> str:
     return html.escape(str(value))
 
 
-DESCRIPTION = """Models made with electra. Routes at the root ask the first model; each model has the same routes under /models/NAME."""
+DESCRIPTION = """Models made with electra. Each model has the routes under /models/NAME; those at the root ask the model that is made for them."""
 
 
 def create_app(serving: Serving, *, docs: bool = True) -> AccessMiddleware:

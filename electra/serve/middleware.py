@@ -22,8 +22,8 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 REQUEST_ID = b"x-request-id"
-TOKENS, UNKNOWN_TOKENS = b"x-tokens", b"x-unknown-tokens"
-"""Of an answer: tokens of its texts, and how many of them the vocabulary lacks."""
+MODEL, TOKENS, UNKNOWN_TOKENS = b"x-model", b"x-tokens", b"x-unknown-tokens"
+"""Of an answer: the model that gave it, tokens of its texts, and how many of them the vocabulary lacks."""
 SAFE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 """A request's id that is taken from its client."""
 CONTEXT = "electra.context"
@@ -72,7 +72,7 @@ class AccessMiddleware:
                 status = message["status"]
                 own = dict(message.get("headers", ()))
                 more = ((name, value) for name, value in ANSWER_HEADERS.items() if name not in own)
-                read = ((TOKENS, b"%d" % context.tokens), (UNKNOWN_TOKENS, b"%d" % context.unknown_tokens)) if context.texts and status == 200 else ()
+                read = read_headers(context) if context.texts and status == 200 else ()
                 message = {**message, "headers": [*message.get("headers", ()), *more, *read, (REQUEST_ID, context.id.encode())]}
             await send(message)
 
@@ -152,6 +152,12 @@ class AccessMiddleware:
         counts = {"texts": context.texts or None, "tokens": context.tokens or None, "unknown_tokens": context.unknown_tokens or None}
         more = {"id": context.id, "model": context.model, "reason": context.reason, "text": context.shown, **counts}
         self.serving.log.write("request", method=scope["method"][:10], route=route, status=status, ms=round(1000 * seconds, 2), **more)
+
+
+def read_headers(context: RequestContext) -> tuple[tuple[bytes, bytes], ...]:
+    """Which model answered, and how many tokens it was given."""
+    counts = ((TOKENS, b"%d" % context.tokens), (UNKNOWN_TOKENS, b"%d" % context.unknown_tokens))
+    return ((MODEL, (context.model or "").encode()), *counts)
 
 
 QUIET = ("/health", "/ping", "/metrics")

@@ -21,7 +21,7 @@ from electra.tasks.registry import OF_FILES, find_task
 from electra.tasks.tag_schemes import marks_spans, split_tag
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-SHIPPED = ("shipped:sentiment", "shipped:detector")
+SHIPPED = ("shipped:sentiment", "shipped:encoder", "shipped:detector")
 """What is served where no model is named."""
 GENERIC_FOLDERS = ("best", "final")
 """Folders of a run; a model in one is named after the run."""

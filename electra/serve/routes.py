@@ -68,24 +68,23 @@ def serving_of(request: Request) -> Serving:
     return found
 
 
-def model_of(request: Request) -> Model:
-    """The model a request's path names, or the first.
+def model_of(request: Request, operation: type[Operation] | None = None) -> Model:
+    """The model that a request's path names, or the one for the operation (see `Serving.choose`).
 
     Raises:
-        RequestError: 404; 422 for a query string, which no route with a model reads: '?model=b' would be answered by another model.
+        RequestError: 404; 424, no model is named and several are right; 422 for a query string, which no route with a model reads: '?model=b'
+            would be answered by another model.
     """
-    for name in request.query_params:
-        message = f"query parameter {name[:40]!r} has no effect; send fields in the body, and name a model in the path: /models/NAME/..."
+    for key in request.query_params:
+        message = f"query parameter {key[:40]!r} has no effect; send fields in the body, and name a model in the path: /models/NAME/..."
         raise RequestError(422, message, "question")
-    return serving_of(request).find(request.path_params.get("name"))
+    name, serving = request.path_params.get("name"), serving_of(request)
+    return serving.choose(operation) if name is None else serving.find(name)
 
 
 async def ask(request: Request, operation: Operation, items: Sequence[Any], model: Model | None = None) -> list[Any]:
     """A request's texts -> their answers (see `Serving.ask`)."""
-    chosen = model or model_of(request)
-    if model is None and "name" not in request.path_params:
-        serving_of(request).check_unnamed(chosen, operation)
-    return await serving_of(request).ask(request.scope[CONTEXT], chosen, operation, items)
+    return await serving_of(request).ask(request.scope[CONTEXT], model or model_of(request, type(operation)), operation, items)
 
 
 def as_json(value: Any) -> Response:
@@ -106,9 +105,9 @@ def cut_of(body: schemas.Truncation) -> End:
     return "none" if not body.truncate else "left" if body.left else "right"
 
 
-def cutting(request: Request, body: schemas.Truncation) -> dict[str, Any]:
+def cutting(model: Model, body: schemas.Truncation) -> dict[str, Any]:
     """The same for a classifier, which also reads pairs: fields of `Classify`."""
-    end, spec = cut_of(body), model_of(request).predictor.spec
+    end, spec = cut_of(body), model.predictor.spec
     return {"cut": Cut("longest_first", spec.max_length, left=end == "left") if end in ("left", "right") else None, "whole": end == "none"}
 
 
@@ -150,7 +149,8 @@ tei_router = APIRouter(tags=["text-embeddings-inference"], responses=ERROR_RESPO
 async def predict(body: schemas.PredictRequest, request: Request) -> Response:
     """Classify a text, a pair of texts, or a batch of them: every class with its score, the best first."""
     items, single = sequences(body.inputs)
-    answers = await ask(request, Classify(transform="none" if body.raw_scores else "default", **cutting(request, body)), items)
+    how = cutting(model_of(request, Classify), body)
+    answers = await ask(request, Classify(transform="none" if body.raw_scores else "default", **how), items)
     return as_json(answers[0] if single else answers)
 
 
@@ -159,7 +159,7 @@ async def rerank(body: schemas.RerankRequest, request: Request) -> Response:
     """Score texts by a query with a cross-encoder, a classifier of one output: the best first."""
     if not body.texts:
         raise RequestError(400, "`texts` cannot be empty", "empty")
-    operation = Rerank(transform="none" if body.raw_scores else "sigmoid", **cutting(request, body))
+    operation = Rerank(transform="none" if body.raw_scores else "sigmoid", **cutting(model_of(request, Rerank), body))
     scores = await ask(request, operation, [Text(body.query, text) for text in body.texts])
     # Sorted upwards, then reversed, as there: of equal scores the later text comes first.
     order = sorted(range(len(scores)), key=lambda index: scores[index])[::-1]
@@ -174,7 +174,7 @@ async def rerank_documents(body: schemas.RerankDocumentsRequest, request: Reques
     if not body.documents:
         raise RequestError(400, "`documents` cannot be empty", "empty")
     request.scope[CONTEXT].field = "documents"
-    model = _named_model(request, body.model)
+    model = _named_model(request, body.model, Rerank)
     texts = [document if isinstance(document, str) else document.text for document in body.documents]
     scores = await ask(request, Rerank(transform="sigmoid"), [Text(body.query, text) for text in texts], model)
     order = sorted(range(len(scores)), key=lambda index: -scores[index])[: body.top_n]
@@ -191,21 +191,21 @@ async def embed(body: schemas.EmbedRequest, request: Request) -> Response:
 
 async def vectors(request: Request, body: Any, items: list[Any], *, normalize: bool, dimensions: int | None = None) -> list[list[float]]:
     """Texts -> their vectors; `body` has `truncate`, `truncation_direction` and `prompt_name`."""
-    prompt = prompt_of(model_of(request), body.prompt_name)
+    prompt = prompt_of(model_of(request, Embed), body.prompt_name)
     return await ask(request, Embed(cut=cut_of(body), prompt=prompt, normalize=normalize, dimensions=dimensions), items)
 
 
 @tei_router.post("/embed_all", response_model=list[list[list[float]]], summary="Vectors of tokens")
 async def embed_all(body: schemas.EmbedAllRequest, request: Request) -> Response:
     """One vector for each token of each text, [CLS] and [SEP] included."""
-    prompt = prompt_of(model_of(request), body.prompt_name)
+    prompt = prompt_of(model_of(request, EmbedAll), body.prompt_name)
     return as_json(await ask(request, EmbedAll(cut=cut_of(body), prompt=prompt), as_list(body.inputs)))
 
 
 @tei_router.post("/embed_sparse", response_model=list[Any], summary="Sparse vectors (refused)")
 async def embed_sparse(body: schemas.EmbedAllRequest, request: Request) -> Response:
     """Refused with 424: no model here is a SPLADE."""
-    message = f"model '{model_of(request).name}' is not an embedding model with SPLADE pooling; use /embed"
+    message = f"model '{model_of(request, EmbedAll).name}' is not an embedding model with SPLADE pooling; use /embed"
     raise RequestError(424, message, "ability")
 
 
@@ -223,7 +223,7 @@ async def similarity(body: schemas.SimilarityRequest, request: Request) -> Respo
 @tei_router.post("/tokenize", response_model=list[list[schemas.SimpleToken]], summary="Texts to tokens")
 async def tokenize(body: schemas.TokenizeRequest, request: Request) -> Response:
     """The tokens of each text; `start` and `stop` count bytes of UTF-8."""
-    operation = Tokenize(add_special_tokens=body.add_special_tokens, prompt=prompt_of(model_of(request), body.prompt_name))
+    operation = Tokenize(add_special_tokens=body.add_special_tokens, prompt=prompt_of(model_of(request, Tokenize), body.prompt_name))
     return as_json(await ask(request, operation, as_list(body.inputs)))
 
 
@@ -277,9 +277,8 @@ openai_router = APIRouter(tags=["OpenAI"], responses=error_responses(schemas.Ope
 async def openai_embed(body: schemas.OpenAIRequest, request: Request) -> Response:
     """One vector of length one for each text. A text that is too long is read as the model was trained."""
     request.scope[CONTEXT].field = "input"
-    model = _named_model(request, body.model)
-    operation = Embed(prompt=prompt_of(model), dimensions=body.dimensions)
-    found = await ask(request, operation, as_list(body.input, "input"), None if body.model is None else model)
+    model = _named_model(request, body.model, Embed)
+    found = await ask(request, Embed(prompt=prompt_of(model), dimensions=body.dimensions), as_list(body.input, "input"), model)
     data = [{"object": "embedding", "embedding": _encoded(row, body.encoding_format), "index": index} for index, row in enumerate(found)]
     read = request.scope[CONTEXT].read
     return as_json({"object": "list", "data": data, "model": model.name, "usage": {"prompt_tokens": read, "total_tokens": read}})
@@ -306,12 +305,14 @@ def _openai_model(name: str) -> dict[str, Any]:
 STARTED = int(time.time())
 
 
-def _named_model(request: Request, name: str | None) -> Model:
+def _named_model(request: Request, name: str | None, operation: type[Operation]) -> Model:
     """The model of OpenAI's field `model`. Where there is no choice, one model or one that the address names, any name will do, as in
     text-embeddings-inference."""
-    chosen = model_of(request)
     serving = serving_of(request)
-    return chosen if name is None or len(serving.models) == 1 or "name" in request.path_params else serving.find(name)
+    if name is None or len(serving.models) == 1 or "name" in request.path_params:
+        return model_of(request, operation)
+    model_of(request)  # refuses a query string
+    return serving.find(name)
 
 
 def _encoded(row: list[float], form: str | None) -> list[float] | str:
@@ -333,11 +334,11 @@ async def text_classification(body: schemas.TextClassificationRequest, request: 
     if any(value is not None for value in named.values()):
         if given.truncate is not None:
             raise RequestError(422, "`truncate` and `truncation` (or `max_length`) say how a text is cut; leave one out", "question")
-        predictor = model_of(request).predictor
+        predictor = model_of(request, Classify).predictor
         cut = read_cut("parameters", named, predictor.tokenizer.settings.max_length or predictor.limit)
         how: dict[str, Any] = {"cut": cut and replace(cut, left=given.left or None)}
     else:
-        how = cutting(request, given)
+        how = cutting(model_of(request, Classify), given)
     answers = await ask(request, Classify(transform=given.function_to_apply or "default", **how), items)
     return as_json([answer[: given.top_k] for answer in answers])
 
@@ -490,7 +491,7 @@ async def corrupt(body: schemas.CorruptRequest, request: Request) -> Response:
 
 @server.get("/models", response_model=schemas.Models, summary="The served models")
 async def models(request: Request) -> Response:
-    """The served models; the first answers at the root, each at /models/NAME."""
+    """The served models; each answers at /models/NAME."""
     serving = serving_of(request)
     return as_json({"models": [model.describe() for model in serving.models.values()], "max_texts": serving.limits.max_texts})
 
@@ -507,7 +508,8 @@ async def describe_model(request: Request) -> Response:
 )
 async def health(request: Request) -> Response:
     """Whether requests are taken. At the root it needs no token."""
-    serving_of(request).find(request.path_params.get("name"))
+    if "name" in request.path_params:
+        serving_of(request).find(request.path_params["name"])
     if not serving_of(request).healthy:
         raise RequestError(503, "unhealthy", "unhealthy", 1)
     return as_json({"status": "ok"})

@@ -19,7 +19,7 @@ from electra.serve.batch_scheduler import Batcher
 from electra.serve.limits import CLIENT_GONE, Limits, RequestError
 from electra.serve.models import Model
 from electra.serve.observability import Metrics, RequestLog
-from electra.serve.operations import Operation, PreparedText, unknown_tokens
+from electra.serve.operations import Decode, Embed, EmbedAll, Operation, PreparedText, Tokenize, unknown_tokens
 from electra.storage.resolve import with_article
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -27,6 +27,8 @@ LONG_REQUEST = 8_192
 """Characters; more are tokenized in a thread, so that other requests are served meanwhile."""
 WRITTEN_PER_TOKEN = 64
 """An answer may have this many tokens or numbers for each token of --max-tokens."""
+OF_VECTORS = frozenset(operation.name for operation in (Embed, EmbedAll, Tokenize, Decode))
+"""Operations for which an encoder is right; the token ids that /tokenize gives are input of /embed."""
 
 
 @dataclass
@@ -106,7 +108,7 @@ class Turns:
 
 
 class Serving:
-    """Models by name, the first at the root; their queues, limits, metrics and log."""
+    """Models by name; their queues, limits, metrics and log."""
 
     def __init__(
         self, models: dict[str, Model], limits: Limits, *, token: str | None = None, log: RequestLog | None = None, local: bool = False
@@ -145,17 +147,36 @@ class Serving:
         """Whether requests are taken and every model's thread runs."""
         return not self.closing and all(batcher.alive for batcher in self.batchers.values())
 
-    def find(self, name: str | None) -> Model:
-        """A model by name, or the first.
+    def find(self, name: str) -> Model:
+        """A model by name.
 
         Raises:
             RequestError: 404, there is none of that name.
         """
-        if name is None:
-            return next(iter(self.models.values()))
         if name not in self.models:
             raise RequestError(404, f"no model '{name[:64]}' is served here; {did_you_mean(name[:64], self.models)}", "model")
         return self.models[name]
+
+    def choose(self, operation: type[Operation] | None = None) -> Model:
+        """The model for a request that names none: the first if it is right, else the only other one that is; for vectors, an encoder is right.
+
+        The first also answers where none is right.
+
+        Raises:
+            RequestError: 424, the first model is not right, and several others are.
+        """
+        models = list(self.models.values())
+        if operation is None:
+            return models[0]
+        vectors = operation.name in OF_VECTORS
+        right = [model for model in models if (model.role == "encoder" if vectors else operation.name in model.abilities)]
+        if models[0] in right or not right:
+            return models[0]
+        if len(right) > 1:
+            first, why = models[0], "was not made for vectors" if vectors else f"has no answer to '{operation.name}'"
+            what = f"model '{first.name}' ({with_article(first.role)}) {why}, and the request names no model"
+            raise RequestError(424, f"{what}{self._others(right)}", "ability")
+        return right[0]
 
     async def ask(self, context: RequestContext, model: Model, operation: Operation, items: Sequence[Any]) -> list[Any]:
         """Texts of one request -> their answers, in order.
@@ -192,17 +213,6 @@ class Serving:
             raise RequestError(400, f"`{context.field}` cannot be empty", "empty")
         if len(items) > (most := self.limits.max_texts):
             raise RequestError(413, f"batch size {len(items)} > maximum allowed batch size {most} (--max-texts); split the request", "texts")
-
-    def check_unnamed(self, model: Model, operation: Operation) -> None:
-        """Check that a request that names no model does not get the vectors of a classifier or re-ranker while an encoder is served.
-
-        Raises:
-            RequestError: 424, with the addresses of the encoders.
-        """
-        encoders = [other for other in self.models.values() if other.role == "encoder"]
-        if operation.name in ("embed", "embed_all") and model.role == "classifier" and encoders:
-            what = f"model '{model.name}' is {with_article(model.role)}, not made for vectors"
-            raise RequestError(424, f"{what}{self._others(encoders)}; its own: /models/{model.name}/...", "ability")
 
     @staticmethod
     def _others(models: Sequence[Model]) -> str:

@@ -163,8 +163,8 @@ class OptimizerSettings(Settings):
     bias_correction: bool = flag(False, advanced=True)
     """Adam's bias correction; original ELECTRA has none."""
     moments: Literal["fp32", "bf16"] = flag("fp32", advanced=True)
-    """Precision of Adam's two moments. 'bf16' takes 4 bytes less for each trained parameter (12 instead of 16 for weights, gradients and moments); the
-    second moment is rounded stochastically, so that small changes are not lost. On a CPU or a CUDA GPU."""
+    """Precision of Adam's two moments. 'bf16' takes 12 bytes for each trained parameter instead of 16 (weights, gradients and moments); the second
+    moment is rounded stochastically, so that small changes are not lost. On a CPU or a CUDA GPU."""
     clip_norm: float = flag(1.0, minimum=0, advanced=True)
     """Clip gradients to this global norm; 0: no clipping."""
 

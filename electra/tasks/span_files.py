@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,12 @@ def form_of(record: Any, word: str | None = None, tag: str | None = None) -> str
 
 def _are_answered(record: Mapping[str, Any]) -> bool:
     """Whether a record's words have tags, as `electra predict` writes them."""
-    words: list[Any] = next((record[name] for name in OWN_WORDS if isinstance(record.get(name), list) and record[name]), [])
-    return any(isinstance(word, Mapping) and "tag" in word for word in words)
+    return any(isinstance(word, Mapping) and "tag" in word for word in _named_words(record))
+
+
+def _named_words(record: Mapping[str, Any]) -> list[Any]:
+    """What a record names as the words of its text; empty where it names none."""
+    return next((record[name] for name in OWN_WORDS if isinstance(record.get(name), list) and record[name]), [])
 
 
 def _value(record: Mapping[str, Any], name: str) -> Any:
@@ -126,9 +131,25 @@ def _is_span(value: Any) -> bool:
     return isinstance(value, Mapping) and ("start" in value or "start_offset" in value) and ("label" in value or "labels" in value)
 
 
-def texts_of_records(path: Path) -> Iterator[tuple[str, str, tuple[str, ...] | None]] | None:
-    """A file of records that have no column of texts (lists, Label Studio's and GLiNER's) -> place, text and, of GLiNER's, words of each,
-    whatever is marked in them; None: a file of another form.
+def words_in(record: Any, text: str, place: str) -> list[Place]:
+    """The places of the words of a record's text: the record's own, else those of BERT's rules.
+
+    Raises:
+        UserError: its own words are not those of the text.
+    """
+    own = _own_words(record, text, place) if isinstance(record, Mapping) else None
+    return split_text(text) if own is None else own
+
+
+def has_tokens(record: Mapping[str, Any]) -> bool:
+    """Whether a record names the words of its text with their places, as Prodigy does."""
+    words = _named_words(record)
+    return isinstance(record.get(TEXT_FIELD), str) and bool(words) and all(isinstance(w, Mapping) and {"text", "start"} <= w.keys() for w in words)
+
+
+def texts_of_records(path: Path) -> Iterator[tuple[str, str, list[Place]]] | None:
+    """A file of records that have no column of texts (lists, Label Studio's and GLiNER's) -> place, text and its words of each, whatever is marked
+    in them; None: a file of another form.
 
     Raises:
         UserError: a record that cannot be read, or without a text.
@@ -138,13 +159,14 @@ def texts_of_records(path: Path) -> Iterator[tuple[str, str, tuple[str, ...] | N
     return _texts_of_records(path) if form_of(first) in ("spaCy", "Label Studio", "GLiNER") and not has_column else None
 
 
-def _texts_of_records(path: Path) -> Iterator[tuple[str, str, tuple[str, ...] | None]]:
+def _texts_of_records(path: Path) -> Iterator[tuple[str, str, list[Place]]]:
     for place, record in read_records(path, "the file of texts"):
         if isinstance(record, Mapping) and "tokenized_text" in record:
             tokens = _tokens(record, place)
-            yield place, " ".join(tokens), tuple(token for token in tokens if token.strip())
+            yield place, " ".join(tokens), _words_of(tokens)
         else:
-            yield place, _text(record, None, place), None
+            text = _text(record, None, place)
+            yield place, text, words_in(record, text, place)
 
 
 # ---- a record -> its text and spans ----
@@ -253,8 +275,7 @@ def _offset(value: Any, place: str, name: str) -> int:
 
 def _own_words(record: Mapping[str, Any], text: str, place: str) -> list[Place] | None:
     """The places of the words that a record names; those of white space alone are none. None: it names no words."""
-    tokens = next((record[name] for name in OWN_WORDS if isinstance(record.get(name), list) and record[name]), None)
-    if tokens is None:
+    if not (tokens := _named_words(record)):
         return None
     places, at = [], 0
     for number, token in enumerate(tokens, 1):
@@ -283,18 +304,24 @@ def _tokens(record: Mapping[str, Any], place: str) -> list[str]:
 def _parse_tokens(record: Mapping[str, Any], name: str, place: str) -> AnnotatedText:
     """A record of GLiNER: spans count words, and name their last one."""
     tokens = _tokens(record, place)
-    places, at = [], 0
-    for token in tokens:
-        places.append((at, at + len(token)))
-        at += len(token) + 1
-    spans = []
+    places, spans = _places(tokens), []
     for span in _spans(record.get(name), place, name):
         if not 0 <= span.start <= span.end < len(tokens):
             remedy = "indices count words from 0, the last one included: correct them"
             raise UserError(f"{place}: the span {span} in '{name}' is not within the {len(tokens)} words; {remedy}")
         spans.append(AnnotatedSpan(places[span.start][0], places[span.end][1], span.kind))
-    words = [word for word, token in zip(places, tokens, strict=True) if token.strip()]
-    return AnnotatedText(place=place, text=" ".join(tokens), words=words, spans=spans)
+    return AnnotatedText(place=place, text=" ".join(tokens), words=_words_of(tokens), spans=spans)
+
+
+def _places(tokens: Sequence[str]) -> list[Place]:
+    """The places of tokens that are joined by blanks."""
+    ends = list(accumulate(len(token) + 1 for token in tokens))
+    return [(end - 1 - len(token), end - 1) for token, end in zip(tokens, ends, strict=True)]
+
+
+def _words_of(tokens: Sequence[str]) -> list[Place]:
+    """The places of those that are not white space alone."""
+    return [place for place, token in zip(_places(tokens), tokens, strict=True) if token.strip()]
 
 
 def _parse_task(record: Mapping[str, Any], text: str, tag: str | None, place: str) -> AnnotatedText:

@@ -17,7 +17,7 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
-from built_models import checkpoint, hub_folder
+from built_models import artifact, checkpoint, hub_folder
 from conformance import case, conforms
 from hub_server import TOKEN, Hub, hub_server
 from huggingface_hub import ModelCard, metadata_load
@@ -424,6 +424,24 @@ def test_a_refusal_is_one_line(hub: Hub, refuse: dict[str, tuple[int, str]], mes
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("electra: the hub reject") and message in error
     assert not hub.commits and ("POST /api/repos/create" in hub.calls) == created
+
+
+@pytest.mark.parametrize(
+    ("source", "remedy"),
+    [
+        ("shipped:sentiment", "its checkpoint is not bundled, 'make model' makes it in hours"),
+        ("shipped:encoder", "its checkpoint is not bundled, 'make model' makes it in hours"),
+        ("shipped:detector", "give its checkpoint, shipped:mini"),
+        ("built", "give the checkpoint it was built from (classifier)"),
+    ],
+)
+def test_an_artifact_is_refused_with_the_reason_and_what_to_give(
+    source: str, remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = source if bundled.is_shipped(source) else str(artifact(checkpoints()["classifier"], "onnx-int8"))
+    assert main(["push", path, "--output", str(tmp_path / "out")]) == 2
+    reason = "is an artifact for onnx-int8: it has no PyTorch weights, and its graph is not in the hub's form"
+    assert capsys.readouterr().err == f"electra: {path} {reason}; {remedy}\n" and not (tmp_path / "out").exists()
 
 
 def test_a_network_that_is_down(hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -809,6 +809,34 @@ def test_a_student_starts_from_its_teacher(shards: Path, tmp_path: Path, capsys:
     assert detector.config.hidden_size == 16 and (tmp_path / "rtd" / "final" / "generator").is_dir()
 
 
+def test_evaluate_repeats_a_distillation(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the teacher and the projections of the run; without them there is no loss to measure."""
+    make("BertModel", tmp_path / "teacher", shards, num_hidden_layers=3)
+    run, teacher = tmp_path / "run", tmp_path / "teacher"
+    assert distill(shards, run, teacher, "--num-train-steps", 4, "--checkpoint-every", 2, "--evaluate-every", 2, "--keep-checkpoints", 2) == 0
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    measured = [{name: line[name] for name in ("hidden_loss", "teacher_cosine", "loss")} for line in lines if line["kind"] == "evaluation"]
+    capsys.readouterr()
+    for model, expected in ((run, measured[-1]), (run / "final", measured[-1]), (run / "checkpoints" / "step-00000002", measured[-2])):
+        assert main(["evaluate", str(model), "--json"]) == 0
+        printed = capsys.readouterr()
+        assert json.loads(printed.out) == pytest.approx(expected, abs=1e-6) and "the teacher's hidden states" in printed.err
+    assert measured[0] != measured[-1]
+    copy = shutil.copytree(run / "final", tmp_path / "copy")
+    for change, message in (
+        (lambda: None, ""),
+        (lambda: make("BertModel", teacher, shards, num_hidden_layers=2), f"{teacher} is not the teacher that {run} learned from"),
+        (lambda: shutil.rmtree(teacher), str(teacher)),
+        (lambda: shutil.rmtree(run / "checkpoints"), "the projections of a student are only in RUN/checkpoints"),
+    ):
+        change()
+        if message:
+            assert main(["evaluate", str(run)]) == 2
+            assert message in (error := capsys.readouterr().err.splitlines()[-1]) and error.startswith("electra: ")
+    assert main(["evaluate", str(copy), "--data", str(shards)]) == 2
+    assert "the teacher and the projections, which are in its run alone; give the run" in capsys.readouterr().err
+
+
 def test_equal_embeddings_are_copied_whole(shards: Path, tmp_path: Path) -> None:
     """The first states of a student of the teacher's width are the teacher's."""
     teacher = make("BertModel", tmp_path / "teacher", shards).eval()

@@ -426,6 +426,47 @@ def test_a_stopped_ablation_resumes_to_the_same_results(
     assert scores_of(output) == scores_of(whole)
 
 
+def test_it_resumes_from_another_folder(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths are relative to where the command is given; what is recorded and run has absolute ones."""
+    from electra.recipes.ablation import run as ablation_run
+
+    seen = []
+
+    def list_and_stop(checked: setup.Checked, plan: ablation_plan.AblationPlan) -> ablation_plan.AblationPlan:
+        seen.append([step.argv for step in ablation_run.list_steps(checked, plan)])
+        raise KeyError("stopped")
+
+    monkeypatch.setattr(ablation_run, "run_steps", list_and_stop)
+    (shop / "tuning.toml").write_text('base = "paper"\nepochs = 1.0\n')
+    records = []
+    for folder, places in ((shop, Path()), (tmp_path, Path(os.path.relpath(shop, tmp_path)))):
+        monkeypatch.chdir(folder)
+        words = scratch(places, places / "moved", "--finetune-preset", f"{places / 'tuning.toml'}", *(["--resume"] if folder == tmp_path else []))
+        with pytest.raises(KeyError, match="stopped"):
+            main(["./preset.toml" if word == "preset.toml" else "./tuning.toml" if word == "tuning.toml" else word for word in words])
+        records.append([(shop / "moved" / name).read_bytes() for name in ("config.toml", "plan.json")])
+    assert seen[0] == seen[1] and records[0] == records[1]
+    recorded = config.read_toml(shop / "moved" / "config.toml")
+    assert [recorded[name] for name in ("data", "task_data", "preset", "finetune_preset", "output")] == [
+        [str(shop / "shards")], [str(shop / "SST-2")], str(shop / "preset.toml"), str(shop / "tuning.toml"), str(shop / "moved")
+    ]  # fmt: skip
+    plan = ablation_plan.read_plan(shop / "moved")
+    assert plan is not None and plan.finetune_preset == str(shop / "tuning.toml")
+
+
+def test_an_ablation_recorded_with_relative_paths_resumes(shop: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As earlier versions recorded them."""
+    monkeypatch.chdir(shop)
+    settings = settings_of(*scratch(Path("."), tmp_path / "old")[1:])
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "config.toml").write_text(config.to_toml(settings))
+    assert config.read_toml(tmp_path / "old" / "config.toml")["data"] == ["shards"]
+    ablation_plan.check_same(ablation_plan.completed(settings))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="began with data"):
+        ablation_plan.check_same(ablation_plan.completed(settings_of(*scratch(shop, tmp_path / "old")[1:])))
+
+
 def test_more_seeds_come_later_with_the_same_sizes(shop: Path, whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "more")
     assert main([*scratch(shop, tmp_path / "more"), "--resume", "--seeds", "3", "--json"]) == 0

@@ -226,6 +226,23 @@ def test_too_few_minutes_can_be_corrected(tmp_path: Path, monkeypatch: pytest.Mo
     assert run.run(DemoSettings(output=tmp_path / "demo", minutes=2.0)) == 0 and ran[0] == "pretrain"
 
 
+def test_a_demo_keeps_the_encoder_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`make demo` gives shipped:mini where the public encoder cannot be fetched; once networks are compared, the network's return changes nothing."""
+    pytest.importorskip("torch")
+    demo, later = tmp_path / "demo", str(tmp_path / "fetched-later")  # it is not even opened
+    _stub(monkeypatch, fail_at="sentiment")
+    assert run.run(DemoSettings(output=demo)) == 143
+    with pytest.raises(UserError, match="fetched-later"):  # nothing depends on the encoder yet
+        run.run(DemoSettings(output=demo, encoder=later))
+    (demo / "labelled").mkdir()
+    capsys.readouterr()
+    place = run.open_workspace(DemoSettings(output=demo, encoder=later))
+    assert place.settings.encoder == "shipped:mini" == place.found["about"]["asked"]["encoder"]
+    assert capsys.readouterr().err == f"{demo} began with the encoder shipped:mini and continues with it; for {later} choose another --output\n"
+    _stub(monkeypatch, fail_at=None)
+    assert run.run(DemoSettings(output=demo)) == 0 and "began with" not in capsys.readouterr().err
+
+
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     (tmp_path / "thesis.txt").write_text("years of work")

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from page_visit import AUDIT, Visit, browser
-from served_models import Served, call, in_thread
+from served_models import Served, call, in_thread, sources
+from tiny_models import checkpoints
 
 from electra.serve.app import fields_of, kind_of, operations_of, shown, shown_answer
 
@@ -21,7 +22,8 @@ __all__ = ["browser"]  # pytest finds fixtures by their names here
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    with in_thread("discriminator", "classifier") as found:
+    """Two models can answer /predict, so its example names one."""
+    with in_thread("discriminator", "classifier", "ranker", places={**sources(), "ranker": checkpoints()["regression"]}) as found:
         yield found
 
 
@@ -97,6 +99,7 @@ def test_examples_run_and_their_answers_are_real(page: str, document: Any, serve
             assert reply.status == 200 and shown_answer(reply.body.decode()) == found[2], path
             num_answers += 1
     assert num_answers >= 15 and "/models/classifier/predict" in codes(section(page, "/predict"))[0]
+    assert f"{served.url}/rerank " in codes(section(page, "/rerank"))[0], "only the ranker can"
     assert "No model that is loaded here answers this." in section(page, "/pipeline/question-answering")
 
 

@@ -440,7 +440,9 @@ def test_documents_are_ranked(version: str, served: Served) -> None:
         tei_refused("/embed", {"inputs": [-1]}, 422, "token ids", form="/embed of negative ids"),
         tei_refused("/decode", {"ids": [99999]}, 422, "id 99999 is not in the vocabulary", form="/decode of ids outside of the vocabulary"),
         tei_refused("/decode", {"ids": []}, 400, "cannot be empty", form="/decode of an empty list"),
-        tei_refused("/rerank", {"query": "a", "texts": ["b"]}, 424, "use /models/ranker/...", form="/rerank of a model without classes"),
+        tei_refused(
+            "/models/tagger/rerank", {"query": "a", "texts": ["b"]}, 424, "use /models/ranker/...", form="/rerank of a model without classes"
+        ),
         tei_refused("/models/classifier/rerank", {"query": "a", "texts": ["b"]}, 424, "'rerank'", form="/rerank of a classifier of several classes"),
         tei_refused("/models/ranker/rerank", {"query": "a", "texts": []}, 400, "`texts` cannot be empty", form="/rerank of no texts"),
         tei_refused(

@@ -240,7 +240,7 @@ def test_models_are_listed_without_paths(served: Served) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "status", "message"),
     [
-        ("/detect", {"inputs": "a"}, 424, "a classifier"),
+        ("/models/classifier/detect", {"inputs": "a"}, 424, "a classifier"),
         ("/models/finder/predict", {"inputs": "a"}, 424, "it can: answer"),
         ("/models/nobody/predict", {"inputs": "a"}, 404, "no model 'nobody'"),
         ("/models/tager/predict", {"inputs": "a"}, 404, "did you mean 'tagger'"),

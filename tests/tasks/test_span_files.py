@@ -455,6 +455,60 @@ def test_predict_reads_exports_without_a_column_of_texts(name: str, done: Path, 
     assert outputs[0] == outputs[1] and outputs[0].count("\n\n") == 3
 
 
+BAY = "In the U.S.\n\nhe doesn't"
+OTHER_WORDS = {
+    "prodigy.jsonl": lines(
+        prodigy(BAY, {"start": 7, "end": 11, "label": "LOC"}, tokens=tokens(BAY, "In", "the", "U.S.", "\n\n", "he", "does", "n't"))
+    ),
+    "nothing-marked-yet.jsonl": lines({"text": BAY, "tokens": tokens(BAY, "In", "the", "U.S.", "\n\n", "he", "does", "n't")}),
+    "words.jsonl": lines({"text": "I can't", "tokens": ["I", "ca", "n't"], "spans": [{"start": 0, "end": 1, "label": "PER"}]}),
+    "gliner.jsonl": lines({"tokenized_text": ["I", "ca", " ", "n't"], "ner": [[0, 0, "PER"]]}),
+    "lists.jsonl": lines({"text": "I can't", "tokens": ["I", "ca", "n't"], "ner_tags": ["B-PER", "O", "O"]}),
+}
+"""Exports whose words are not those of BERT's rules."""
+
+
+@pytest.mark.parametrize("name", [*FILES, *(f"other {name}" for name in OTHER_WORDS)])
+def test_predict_and_evaluate_read_the_same_words(name: str, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / name.removeprefix("other ")
+    path.write_text(OTHER_WORDS[path.name] if name.startswith("other") else FILES[name])
+    capsys.readouterr()
+    assert main(["predict", str(done / "run"), str(path), "--json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = [row.get("predicted_words", row.get("words")) for row in answers]
+    examples = read_tagged(path, TagColumns(), "test")
+    assert [[word["word"] for word in row] for row in found] == [list(example.words or ()) for example in examples]
+    texts = [row.get("predicted_text", row.get("text")) for row in answers]
+    assert all(text[word["start"] : word["end"]] == word["word"] for text, row in zip(texts, found, strict=True) for word in row)
+    if any(example.label is not None for example in examples):
+        assert main(["evaluate", str(done / "run"), "--task", "tagging", "--data", str(path), "--predictions", str(tmp_path / "out.jsonl")]) == 0
+        recorded = [json.loads(line)["prediction"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert [[word["tag"] for word in row] for row in found] == recorded
+
+
+def test_the_words_of_a_record_on_standard_input_are_read_too(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.jsonl").write_text(OTHER_WORDS["prodigy.jsonl"])
+    outputs = []
+    for file in (str(tmp_path / "a.jsonl"), "-"):
+        with (tmp_path / "a.jsonl").open() as stream:
+            monkeypatch.setattr("sys.stdin", stream)
+            capsys.readouterr()
+            assert main(["predict", str(done / "run"), file]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1] and "U.S." in outputs[0]
+
+
+def test_words_that_are_not_those_of_their_text_are_refused(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = prodigy(ADA, {"start": 0, "end": 3, "label": "X"}, tokens=[{"text": "Ada", "start": 1, "end": 4}])
+    (tmp_path / "a.jsonl").write_text(lines(row))
+    capsys.readouterr()
+    assert main(["predict", str(done / "run"), str(tmp_path / "a.jsonl")]) == 2
+    assert "a.jsonl, line 1: token 1 is 'Ada'" in capsys.readouterr().err.splitlines()[-1]
+    assert main(["predict", str(done / "run"), str(tmp_path / "a.jsonl"), "--text", "text"]) == 0, "a column that is named is read as a text"
+
+
 def test_a_wrong_export_is_one_line_before_a_model_is_opened(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.jsonl").write_text(doccano(3) + lines({"text": "the chef", "label": [[4, 40, "PER"]]}))
     words = ["--train", str(tmp_path / "bad.jsonl"), "--dev", str(done / "dev.jsonl"), "--model", str(checkpoints()["discriminator"])]

@@ -281,7 +281,7 @@ def test_bf16_moments_resume_bit_exactly_and_skip_bad_steps() -> None:
 
 def test_bf16_moments_refuse_a_device_without_the_fused_kernel() -> None:
     parameter = nn.Parameter(torch.zeros(2, device="meta"))
-    with pytest.raises(UserError, match="optimizer.moments 'bf16' does not support the device meta; use --moments fp32"):
+    with pytest.raises(UserError, match=r"optimizer\.moments 'bf16' does not support the device meta; use --moments fp32"):
         Adam([("weight", parameter)], OptimizerSettings(moments="bf16"))
 
 

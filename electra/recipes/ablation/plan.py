@@ -18,7 +18,7 @@ from electra import config
 from electra.command_line import from_command_line
 from electra.command_runner import Step
 from electra.errors import UserError, did_you_mean, parse_json
-from electra.finetuning.hyperparameters import check_same_run
+from electra.finetuning.hyperparameters import check_same_run, with_absolute_paths
 from electra.model import flops
 from electra.pretraining.setup import adopt_start, check
 from electra.settings import AblateSettings, PretrainSettings, phases
@@ -73,6 +73,12 @@ class Method:
 def with_preset(settings: AblateSettings) -> AblateSettings:
     """The settings with their default preset."""
     return replace(settings, preset=settings.preset or ("mini" if settings.init is None else "continue"))
+
+
+def completed(settings: AblateSettings) -> AblateSettings:
+    """The settings with their default preset and with absolute paths: they are recorded, and may be resumed from another working directory."""
+    found: AblateSettings = config.build(AblateSettings, with_absolute_paths(config.to_values(with_preset(settings))), "electra ablate")
+    return found
 
 
 def find_methods(settings: AblateSettings) -> list[Method]:
@@ -382,7 +388,8 @@ def check_same(settings: AblateSettings) -> None:
     before = config.read_toml(path)
     # An earlier version had one task.
     before |= {name: [before[name]] for name in ("task", "task_data") if isinstance(before.get(name), str)}
-    check_same_run(settings.output, before, config.to_values(settings), FREE)
+    # An earlier version recorded paths as they were given.
+    check_same_run(settings.output, with_absolute_paths(before), config.to_values(settings), FREE)
 
 
 # ---- steps ----

@@ -26,12 +26,12 @@ from electra.recipes.ablation.plan import (
     PhaseCost,
     PretrainingRun,
     StepList,
+    completed,
     part,
     read_plan,
     remove_unneeded,
     spread_points,
     total,
-    with_preset,
     write_plan,
 )
 from electra.recipes.ablation.setup import Checked
@@ -73,7 +73,7 @@ def run(settings: AblateSettings) -> int:
         UserError: any mistake in the settings, before any long work.
     """
     require("torch", "train")
-    started, settings = time.monotonic(), with_preset(settings)
+    started, settings = time.monotonic(), completed(settings)
     checked = setup.check(settings)
     plan = read_plan(settings.output) if settings.resume else None
     if settings.dry_run:

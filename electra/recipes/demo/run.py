@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ def open_workspace(settings: DemoSettings) -> Workspace:
     Raises:
         UserError: it contains something else, or a demo of an earlier version or with other settings.
     """
-    about = result_file(settings.output, "about")
+    settings, about = with_begun_encoder(settings), result_file(settings.output, "about")
     wanted = {"minutes": settings.minutes, "data": settings.data and str(settings.data), "encoder": settings.encoder}
     if settings.data is not None:
         atomic.existing_path(settings.data, "SST-2 folder")
@@ -170,14 +170,24 @@ def open_workspace(settings: DemoSettings) -> Workspace:
     before = found["about"]["asked"]
     # Until the step that needs it nothing depends on a setting: it can be corrected.
     pretrained = result_file(settings.output, "pretrain").exists() or (settings.output / "pretrained").exists()
-    used = {"minutes": pretrained, "encoder": (settings.output / "labelled").exists(), "data": "films" in found}
-    for name, value in wanted.items():
-        if before[name] != value and used[name]:
-            raise UserError(f"{settings.output} began with {name} = {before[name]}, now it is {value}; choose another --output")
+    for name, used in (("minutes", pretrained), ("data", "films" in found)):
+        if used and before[name] != wanted[name]:
+            raise UserError(f"{settings.output} began with {name} = {before[name]}, now it is {wanted[name]}; choose another --output")
     if before != wanted:
         found["about"]["asked"] = wanted
         atomic.write_text(about, json.dumps(found["about"]) + "\n")
     return Workspace(settings, found)
+
+
+def with_begun_encoder(settings: DemoSettings) -> DemoSettings:
+    """The settings of a demo that is continued, with the encoder whose comparison has begun: perhaps without the network that the given one needs."""
+    about = result_file(settings.output, "about")
+    if not (settings.resume and about.exists() and (settings.output / "labelled").exists()):
+        return settings
+    began = json.loads(about.read_text(encoding="utf-8")).get("asked", {}).get("encoder", settings.encoder)
+    if began != settings.encoder:
+        say(f"{settings.output} began with the encoder {began} and continues with it; for {settings.encoder} choose another --output")
+    return replace(settings, encoder=began)
 
 
 def _machine() -> str:
