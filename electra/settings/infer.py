@@ -398,8 +398,8 @@ class ServeSettings(InputSpecSettings):
     """Serve models over HTTP, with dynamic batching.
 
     Routes of text-embeddings-inference (/predict, /rerank, /embed, /similarity, /tokenize, ...), of OpenAI's embeddings (/v1/embeddings), of
-    Hugging Face's inference API (POST /), and /detect, /corrupt, /models. The first model answers at the root, each at /models/NAME. SIGTERM or
-    Ctrl-C stops it after accepted requests are answered.
+    Hugging Face's inference API (POST /), and /detect, /corrupt, /models. Each model answers at /models/NAME; at the root the one that is made
+    for the request. SIGTERM or Ctrl-C stops it after accepted requests are answered.
 
     Examples:
       electra serve
@@ -410,8 +410,8 @@ class ServeSettings(InputSpecSettings):
     """
 
     models: tuple[str, ...] = argument(())
-    """Checkpoints, runs, hub names or artifacts, each as NAME=SOURCE or SOURCE (named after its folder); default: the bundled shipped:sentiment and
-    shipped:detector."""
+    """Checkpoints, runs, hub names or artifacts, each as NAME=SOURCE or SOURCE (named after its folder); default: the bundled
+    shipped:sentiment, shipped:encoder and shipped:detector."""
     host: str = "127.0.0.1"
     """Address to bind; 127.0.0.1 is reachable from this machine only, 0.0.0.0 from everywhere."""
     port: int = flag(8000, minimum=0, maximum=65535)
