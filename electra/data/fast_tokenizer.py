@@ -116,7 +116,7 @@ FIRST_SLOT_BITS, SLOT_BITS = 13, 21
 SPACELESS = 20
 """Bytes from one space or newline to the next, on average, from which on the table is faster than the compiled encoder."""
 SAMPLE_BYTES = 1 << 14
-"""Text at the beginning of a block that decides between the two; ids are the same."""
+"""Text at the beginning of a block that decides between the table and the compiled encoder, whose ids are the same."""
 MOST_OTHER = 0.5
 """Fraction of a text in longer chunks from which on it counts as a language without spaces."""
 _USED = np.uint64(1 << 63)

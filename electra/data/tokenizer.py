@@ -390,8 +390,7 @@ class Tokenizer:
 
 
 def _has_longer_line(text: bytes, size: int) -> bool:
-    """Whether a line has more than `size` bytes. Looks for the last newline of each `size` bytes: a list of all lines takes a third of the time of
-    encoding them."""
+    """Whether a line has more than `size` bytes: looks for the last newline of each `size` bytes, and makes no list of the lines."""
     start = 0
     while len(text) - start > size:
         newline = text.rfind(b"\n", start, start + size + 1)

@@ -176,7 +176,7 @@ def bytes_per_parameter(moments: str) -> int:
     return 12 if moments == "bf16" else 16
 
 
-def memory_needed(objective: nn.Module, batch: Batch, num_examples: int, settings: LoopSettings, ranks: Ranks, moments: str = "fp32") -> float:
+def memory_needed(objective: nn.Module, batch: Batch, num_examples: int, settings: LoopSettings, ranks: Ranks, moments: str) -> float:
     """Bytes that training takes on this rank: weights, gradients, moments, and what a microbatch keeps, from `batch`, which has `num_examples`.
 
     The objective is left as it is.

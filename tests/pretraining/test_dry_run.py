@@ -309,13 +309,14 @@ def test_a_training_that_does_not_fit_is_warned_of(monkeypatch: pytest.MonkeyPat
     )
     state = torch.get_rng_state()
 
-    def needed(examples: int, **given: Any) -> float:
+    def needed(examples: int, moments: str = "fp32", **given: Any) -> float:
         batch = next(dry_run.RandomStream(dry_run.VocabularySize(vocab_size=60), 32, examples, 1))
-        return trial.memory_needed(objective, batch, examples, LoopSettings(batch_size=16, num_train_steps=1, **given), CPU)
+        return trial.memory_needed(objective, batch, examples, LoopSettings(batch_size=16, num_train_steps=1, **given), CPU, moments)
 
     whole = next(dry_run.RandomStream(dry_run.VocabularySize(vocab_size=60), 32, 16, 1))
     exact = 16 * sum(p.numel() for p in objective.parameters()) + trial.activation_bytes(objective, whole)
     assert needed(4) == pytest.approx(exact, rel=0.03) and torch.equal(torch.get_rng_state(), state)
+    assert needed(4) - needed(4, "bf16") == 4 * sum(p.numel() for p in objective.parameters())
     weights = 16 * sum(p.numel() for p in objective.parameters())
     assert needed(4, activation_checkpointing=True) - weights < 0.7 * (needed(4) - weights)
     monkeypatch.setattr(trial.environment, "free_memory_bytes", lambda: 1_500_000)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -138,6 +138,7 @@ def run_toy(
     electra: Mapping[str, Any] | None = None,
     stop_at: int = -1,
     generator_rate: float | None = None,
+    moments: Literal["fp32", "bf16"] = "fp32",
     **loop: Any,
 ) -> tuple[TrainResult, nn.Module]:
     objective = tiny_electra(dropout, **electra) if electra is not None else ToyObjective(dropout, bad_step)
@@ -159,7 +160,7 @@ def run_toy(
         objective=objective,
         stream=stream or ToyStream(settings.batch_size, place.rank, place.world_size, stop_at, ends=electra is not None),
         settings=settings,
-        optimizer=OptimizerSettings(learning_rate=0.01, warmup_steps=4, generator_learning_rate=generator_rate),
+        optimizer=OptimizerSettings(learning_rate=0.01, warmup_steps=4, generator_learning_rate=generator_rate, moments=moments),
         log=RunLog(folder, active=place.first, tensorboard=False),
         save=lambda path: save_toy(objective, path),
         evaluate=evaluate,

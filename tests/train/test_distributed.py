@@ -125,6 +125,22 @@ def test_a_sharded_run_goes_on_in_another_precision(tmp_path: Path) -> None:
     assert run_ranks(2, folder, go_on=True, **common) == [0, 0]
 
 
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_bf16_moments_on_two_ranks_resume_bit_exactly(alone: Path, parallel: str, tmp_path: Path) -> None:
+    """They are stored in bf16; the run learns as with fp32 moments, to what bf16 resolves."""
+    common = {"steps": STEPS, "dropout": 0.0, "electra": {}, "batch_size": 4, "parallel": parallel, "moments": "bf16"}
+    assert run_ranks(2, tmp_path / "whole", **common) == [0, 0]
+    assert run_ranks(2, tmp_path / "run", stop_at=3 * 8, **common) == [143, 143]
+    stored = [load_file(path) for path in (tmp_path / "run" / "checkpoints" / "step-00000004" / "training").glob("*.safetensors")]
+    moments = {value.dtype for part in stored for name, value in part.items() if "exp_avg" in name}
+    assert moments == {torch.bfloat16}
+    assert run_ranks(2, tmp_path / "run", go_on=True, **common) == [0, 0]
+    whole, resumed, fp32 = (load_file(folder / "final" / "model.safetensors") for folder in (tmp_path / "whole", tmp_path / "run", alone))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert any(not torch.equal(whole[name], fp32[name]) for name in whole)
+    torch.testing.assert_close(whole, fp32, rtol=0.05, atol=0.01)
+
+
 def test_a_rank_killed_while_writing_its_part_leaves_no_checkpoint(alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     common = {"steps": STEPS, "dropout": 0.0, "electra": {}, "batch_size": 4, "parallel": "fsdp"}
