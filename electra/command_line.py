@@ -23,6 +23,7 @@ from electra.config import (
     field_help,
     flag_name,
     hints,
+    is_settings_file,
     leaves,
     local_path,
     merge,
@@ -309,15 +310,35 @@ def _over_preset(cls: type, above: dict[str, Any], where: str) -> Any:
         del above["resume"]
         return resumed(cls, _run_folder(run, above.get(resumable.metadata["run"]), flag_name(resumable.metadata["run"]), where), above, where)
     below: dict[str, Any] = {}
+    kind = preset = ""
     if (named := _preset_field(cls)) and named.metadata.get("positional"):
         kind, preset = named.metadata["preset"], str(above.pop(named.name, ""))
         if not preset:
             raise UserError(f"{where}: give a preset or a config.toml; presets: {', '.join(descriptions(kind))}")
         below = preset_values(preset, kind) | {named.name: preset}
     scale_warmup(below, above)
-    settings = build(cls, merge(below, above), where)
+    try:
+        settings = build(cls, merge(below, above), where)
+    except UserError as error:
+        if kind and is_settings_file(preset, kind):
+            _blame_file(cls, below, preset, str(error).removeprefix(where))
+        raise
     object.__setattr__(settings, "_typed", above)
     return settings
+
+
+def _blame_file(cls: type, values: dict[str, Any], file: str, message: str) -> None:
+    """Raise the error as one of the settings file, where the file has it by itself."""
+    try:
+        _preset_settings(cls, values, file)
+    except UserError as error:
+        if str(error).removeprefix(file) == message:
+            raise
+
+
+def _preset_settings(cls: type, values: dict[str, Any], where: str) -> Any:
+    """The settings that a preset has by itself, without what every command must give."""
+    return build(cls, {field.name: None for field in dataclasses.fields(cls) if _required(field)} | values, where)
 
 
 def _print_help(cls: type, argv: Sequence[str], prog: str, *, everything: bool) -> None:
@@ -327,8 +348,7 @@ def _print_help(cls: type, argv: Sequence[str], prog: str, *, everything: bool) 
         flags = vars(parser(cls, prog, complete=False).parse_intermixed_args(argv)) if argv else {}
         preset = _take_preset(cls, flags, prog)
         if preset and (named := _preset_field(cls)):
-            required = {field.name: None for field in dataclasses.fields(cls) if _required(field)}
-            default = build(cls, required | preset_values(preset, named.metadata["preset"]))
+            default = _preset_settings(cls, preset_values(preset, named.metadata["preset"]), preset)
     parser(cls, prog, default, everything=everything).print_help()
 
 

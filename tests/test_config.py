@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import subprocess
 import sys
 import tomllib
@@ -337,6 +338,21 @@ def test_broken_settings_files(tmp_path: Path, content: bytes | None, message: s
         path.write_bytes(content)
     with pytest.raises(UserError, match=message):
         config.preset_values(str(path), "pretrain")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[optimizer]\nmoments = "int8"\n', r"^{file}, \[optimizer\]: 'moments': 'int8'; known"),
+        ("[loop]\nsteps = 3\n", r"^{file}, \[loop\]: unknown key 'steps'"),
+    ],
+    ids=["value", "key"],
+)
+def test_a_wrong_value_in_a_settings_file_names_the_file(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message.format(file=re.escape(str(path)))):
+        from_command_line(settings.PretrainSettings, [str(path), "--data", "d", "--output", "o"], "electra pretrain")
 
 
 def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:

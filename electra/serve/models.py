@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +69,32 @@ WARM_UP: dict[type[Operation], tuple[Operation, Any]] = {
 """Every operation is tried once before a model serves: it warms up, and its abilities are known."""
 
 
+class TorchThread:
+    """The one thread in which the models that PyTorch runs are loaded and compute, one after the other.
+
+    PyTorch has a pool of OpenMP threads for each thread that calls it. Pools that together have more threads than the machine has cores put their
+    threads to sleep between two operations, and one text takes up to twice as long (libgomp, GOMP_SPINCOUNT).
+    """
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="PyTorch", daemon=True).start()
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function in the thread -> what it returns or raises. Not to be called from the thread itself."""
+        future: Future[Any] = Future()
+        self._calls.put((future, function, arguments))
+        return future.result()
+
+    def _work(self) -> None:
+        while True:
+            future, function, arguments = self._calls.get()
+            try:
+                future.set_result(function(*arguments))
+            except BaseException as error:
+                future.set_exception(error)
+
+
 OWN_OPERATION: dict[str, type[Operation]] = {"classifier": Classify, "tagger": Tag, "span finder": AnswerQuestion, "discriminator": Detect}
 """Role -> what a model of it must be able to do."""
 
@@ -88,6 +117,8 @@ class Model:
     measured: list[Any] = field(default_factory=list)
     """Rows of a comparison in an artifact."""
     abilities: dict[str, type[Operation]] = field(default_factory=dict)
+    torch_thread: TorchThread | None = None
+    """Where it computes, if PyTorch runs it; None: in the thread that calls `run`."""
 
     def describe(self) -> dict[str, Any]:
         """Its entry in /models; no path of this machine."""
@@ -152,6 +183,9 @@ class Model:
 
     def run(self, operation: Operation, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
         """Answer a batch; only the model's own thread calls this."""
+        if self.torch_thread is not None:
+            answers: list[Any] = self.torch_thread.call(operation.run, self.predictor, prepared, batch_size)
+            return answers
         return operation.run(self.predictor, prepared, batch_size)
 
 
@@ -264,11 +298,15 @@ def open_models(sources: dict[str, str], settings: ServeSettings) -> dict[str, M
         UserError: a source that cannot be opened.
     """
     check_sources(sources)
-    out = {}
+    given = {name: getattr(settings, name) for name in ("device", "threads", "precision", "max_length", "truncate")}
+    torch_thread = TorchThread()
+    out: dict[str, Model] = {}
     for name, source in sources.items():
-        given = {name: getattr(settings, name) for name in ("device", "threads", "precision", "max_length", "truncate")}
-        predictor = load(source, **given)
-        out[name] = as_model(name, predictor, artifact_record(source))
+        if is_artifact(source):
+            out[name] = as_model(name, load(source, **given), artifact_record(source))
+        else:
+            out[name] = torch_thread.call(lambda name, source: as_model(name, load(source, **given)), name, source)
+            out[name].torch_thread = torch_thread
     return out
 
 

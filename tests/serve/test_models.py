@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ from built_models import artifact
 from served_models import sources
 
 from electra.inference.predictor import load
+from electra.inference.text_io import Text
 from electra.serve.limits import Limits
-from electra.serve.models import Model, artifact_record, as_model, origin
+from electra.serve.models import Model, artifact_record, as_model, open_models, origin
+from electra.serve.operations import Classify, PreparedText
+from electra.settings import ServeSettings
 
 FINETUNED = {
     "classification": "classifier: 1 / 0",
@@ -122,3 +127,25 @@ def test_where_a_model_is_from_names_no_path(tmp_path: Path) -> None:
     ):
         (tmp_path / folder).mkdir(parents=True)
         assert origin(str(tmp_path / folder)) == wanted
+
+
+def test_models_of_pytorch_load_and_compute_in_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second thread would have its own OpenMP threads, and one text would take up to twice as long."""
+    folder = task_models.make("classification", tmp_path / "one")
+    threads = []
+    run = Classify.run
+
+    def noted(self: Classify, predictor: Any, prepared: Sequence[PreparedText], batch_size: int) -> list[Any]:
+        threads.append(threading.current_thread().name)
+        return run(self, predictor, prepared, batch_size)
+
+    monkeypatch.setattr(Classify, "run", noted)
+    served = open_models({"a": str(folder), "b": str(folder), "c": str(artifact(sources()["classifier"]))}, ServeSettings(models=(), threads=1))
+    assert threads == ["PyTorch", "PyTorch", "MainThread"]  # the warm-ups
+    operation = Classify()
+    text = operation.prepare(served["a"].predictor, Text("a fine film"), 32)
+    first, second = (served[name].run(operation, [text], 1) for name in "ab")
+    assert threads[3:] == ["PyTorch", "PyTorch"] and first == second == operation.run(served["a"].predictor, [text], 1)
+    with pytest.raises(AttributeError):  # what fails there fails here, and the thread goes on
+        served["a"].run(operation, [None], 1)  # type: ignore[list-item]
+    assert served["b"].run(operation, [text], 1) == first
