@@ -35,8 +35,11 @@ TOKENS, QUICK_TOKENS = 4096, 64
 TRAINED = {"fp32": "electra", "bf16": "electra, bf16"}
 """Precision -> the candidate of training_step.py."""
 ANSWERED = ("PyTorch", "onnx", "onnx-int8")
-WARMUP, TURNS, CALLS = 2, 5, 3
-"""Turns that are not timed, timed turns, texts that a classifier answers in a turn."""
+WARMUP, TURNS = 2, 5
+"""Turns that are not timed, timed turns."""
+LEAST_CALLS = 3
+"""Texts that a classifier answers in a turn at the longest length; of shorter texts so many that they have as many tokens: a process that waited
+for the others answers its first texts slowly."""
 ASKED_LENGTH, ASKED_COST = 512, 1.5
 """The goal: a token at this length costs at most so many times as much as at the shortest."""
 Rows = dict[str, dict[str, Any]]
@@ -81,7 +84,7 @@ def answering_jobs(work: Work, source: Path, lengths: Sequence[int]) -> tuple[di
     refused: Rows = {str(length): {"error": f"it reads at most {longest:,} tokens at once"} for length in lengths if length > longest}
     jobs, tokenizer = {}, load_tokenizer(source)
     for length in (length for length in lengths if length <= longest):
-        texts = texts_of_length(models.vocabulary(work), length, CALLS)
+        texts = texts_of_length(models.vocabulary(work), length, LEAST_CALLS * max(1, lengths[-1] // length))
         assert all(len(tokenizer.encode([text])[0]) == length - 2 for text in texts)
         opening = {"kind": "open", "task": "classify", "library": "electra", "rival": False, "source": str(source), "threads": work.threads}
         jobs[length] = Job("embedding_step.py", opening, {"kind": "time", "calls": [{"texts": [text]} for text in texts]})

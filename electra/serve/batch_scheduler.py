@@ -1,8 +1,9 @@
 """Texts of many requests -> batches of one model, in the order they came.
 
 Each model has a queue and one thread. The thread takes the oldest text, adds others of the same operation up to a budget of tokens, and
-answers them in one call. While it computes, the next batch gathers; an idle model waits a moment for more texts. A request's texts may be in
-different batches; it is answered when the last one is.
+answers them in one call. While it computes, the next batch gathers; an idle model waits a moment for more texts, if the last batch had texts of
+several requests or others came meanwhile: a client that is alone does not wait. A request's texts may be in different batches; it is answered when
+the last one is.
 
 Clients take turns by tokens, whoever sends more (start-time fair queueing, Goyal, Vin and Cheng 1996): a text's turn is the later of the present
 one and the end of its client's last text; the texts of one client stay in order.
@@ -77,6 +78,8 @@ class Batcher:
         self._running_tokens = 0
         self._changed = threading.Condition()
         self._closed = self._stopping = False
+        self._waits = True
+        """Whether a moment's wait may bring more texts: some came together of late, or none came yet."""
         self._tokens_per_second = 2_000.0
         self._thread = threading.Thread(target=self._work, name=f"model {name}", daemon=True)
         metrics.watch(name, lambda: len(self._queue))
@@ -163,6 +166,7 @@ class Batcher:
                 self.metrics.queue_seconds.labels(self.name).observe(started - entry.arrived)
             tokens = sum(entry.cost.read for entry in batch)
             finished = self._answer(batch)
+            self._waits = bool(self._queue) or any(entry.ticket is not batch[0].ticket for entry in batch)
             # Counted before it is handed over: whoever has an answer finds it in the metrics.
             self._note(batch, tokens, time.monotonic() - started)
             if finished:
@@ -177,7 +181,7 @@ class Batcher:
                     if self._stopping:
                         return []
                     self._changed.wait()
-                ready = self._queue[0].arrived + self.limits.max_wait_ms / 1000
+                ready = self._queue[0].arrived + (self.limits.max_wait_ms / 1000 if self._waits else 0.0)
                 while self._queue and not self._closed and self._queued_tokens < self.limits.max_batch_tokens:
                     rest = ready - time.monotonic()
                     if rest <= 0:

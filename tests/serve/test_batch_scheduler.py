@@ -79,6 +79,22 @@ def test_an_idle_model_waits_no_longer_than_set() -> None:
         assert time.monotonic() - start < 10, "a full batch does not wait"
 
 
+def test_a_client_that_is_alone_does_not_wait() -> None:
+    with in_thread("classifier", delay=0.1, max_wait_ms=600.0) as served, ThreadPoolExecutor(3) as pool:
+        call(served.url, "/predict", {"inputs": "rain"})  # nothing is known of the clients yet
+        start = time.monotonic()
+        for text in texts(3):
+            assert call(served.url, "/predict", {"inputs": [[text], [text]]}).status == 200
+        assert time.monotonic() - start < 1.2
+        first = pool.submit(call, served.url, "/predict", {"inputs": "rain"})
+        time.sleep(0.05)  # it is computed: the next two are a batch
+        others = [pool.submit(call, served.url, "/predict", {"inputs": text}) for text in texts(2)]
+        assert [one.result().status for one in (first, *others)] == [200, 200, 200]
+        start = time.monotonic()
+        assert call(served.url, "/predict", {"inputs": "rain"}).status == 200
+        assert time.monotonic() - start > 0.5, "several came of late"
+
+
 def test_whoever_has_an_answer_finds_it_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counting takes its time here: an answer that were handed over first would be missing from the metrics."""
     count = Batcher._note
