@@ -17,11 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for makers that ask electra
 BENCH, EXPERIMENTS = "bench/records/", "experiments/records/"
 MACHINE = BENCH + "2026-11-22-amd-epyc-2-cores.json"
-RIVALS = BENCH + "2026-11-29-intel-xeon-2-cores.json"
-"""With the named rivals of tokenizing."""
 VECTORS = BENCH + "2026-11-30-amd-epyc-2-cores.json"
-"""With those of vectors and re-rankers."""
-CLASSIFIERS = VECTORS
+"""With the named rivals of vectors and re-rankers."""
+CLASSIFIERS = BENCH + "2026-11-30-amd-epyc-2-cores-classifiers.json"
 """With those of classifiers."""
 
 
@@ -61,7 +59,7 @@ def measured(name: str) -> list[tuple[str, str, Any]]:
     for path in sorted((ROOT / BENCH).glob("*-cores.json")):
         found = record(place := f"{BENCH}{path.name}")
         if found["sections"].get(name, {}).get("state") == "done" and not found["options"].get("quick"):
-            label = f"{re.sub(r'[(].*?[)]| Processor', '', found['machine']['processor']).strip()}, {found['date']}"
+            label = f"{re.sub(r'[(].*?[)]| Processor', '', found['machine']['processor']).strip()}, {path.name[:10]}"
             out.append((place, label, found["sections"][name]["result"]))
     return out
 
