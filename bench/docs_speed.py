@@ -18,7 +18,7 @@ LANGUAGES = {"en": "English", "zh": "Chinese"}
 def figures(old: list[str]) -> list[str]:
     """The main figures, each with its record."""
     rows = [*_speed_figures(), *_quality_figures()]
-    return table(("on two CPU cores (AMD EPYC)", "measured", "compared with", ""), rows, left=4)
+    return table(("on two CPU cores (AMD EPYC if not named)", "measured", "compared with", ""), rows, left=4)
 
 
 def _speed_figures() -> list[tuple[str, ...]]:

@@ -321,13 +321,13 @@ def _over_preset(cls: type, above: dict[str, Any], where: str) -> Any:
         settings = build(cls, merge(below, above), where)
     except UserError as error:
         if kind and is_settings_file(preset, kind):
-            _blame_file(cls, below, preset, str(error).removeprefix(where))
+            _raise_for_file(cls, below, preset, str(error).removeprefix(where))
         raise
     object.__setattr__(settings, "_typed", above)
     return settings
 
 
-def _blame_file(cls: type, values: dict[str, Any], file: str, message: str) -> None:
+def _raise_for_file(cls: type, values: dict[str, Any], file: str, message: str) -> None:
     """Raise the error as one of the settings file, where the file has it by itself."""
     try:
         _preset_settings(cls, values, file)

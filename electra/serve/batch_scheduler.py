@@ -79,7 +79,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._closed = self._stopping = False
         self._waits = True
-        """Whether a moment's wait may bring more texts: some came together of late, or none came yet."""
+        """Whether to wait for more texts: the last ones overlapped, or none came yet."""
         self._tokens_per_second = 2_000.0
         self._thread = threading.Thread(target=self._work, name=f"model {name}", daemon=True)
         metrics.watch(name, lambda: len(self._queue))

@@ -427,7 +427,7 @@ class ServeSettings(InputSpecSettings):
     max_batch_tokens: int = flag(4096, minimum=1)
     """Maximum tokens per batch, padding included."""
     max_wait_ms: float = flag(2.0, minimum=0)
-    """Milliseconds that an idle model waits for more texts, where requests overlapped of late; 0: none."""
+    """Milliseconds that an idle model waits for more texts, if recent requests overlapped; 0: none."""
     max_queue: int = flag(512, minimum=1)
     """Maximum queued texts per model; requests beyond it get 429 with Retry-After."""
     max_requests: int = flag(256, minimum=1)

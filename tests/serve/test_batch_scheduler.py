@@ -92,7 +92,7 @@ def test_a_client_that_is_alone_does_not_wait() -> None:
         assert [one.result().status for one in (first, *others)] == [200, 200, 200]
         start = time.monotonic()
         assert call(served.url, "/predict", {"inputs": "rain"}).status == 200
-        assert time.monotonic() - start > 0.5, "several came of late"
+        assert time.monotonic() - start > 0.5, "the last requests overlapped"
 
 
 def test_whoever_has_an_answer_finds_it_counted(monkeypatch: pytest.MonkeyPatch) -> None:
